@@ -1,0 +1,70 @@
+"""`pairgen show RUN|STEP|SHARD`: read rows and drops in the terminal."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pairgen.cli.options import AsJson
+
+
+def show(
+    path: Annotated[Path, typer.Argument(help="A run folder, a step folder (judged@1a2b3c4d) or one .arrow shard.")],
+    drops: Annotated[bool, typer.Option("--drops", help="Show the rows that left, with their reasons.")] = False,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many rows.")] = 5,
+    row: Annotated[str | None, typer.Option("--row", help="Only the row whose id starts with this.")] = None,
+    step: Annotated[str | None, typer.Option("--step", help="The step of a run folder (default: its newest pairs).")] = None,
+    json_: AsJson = False,
+) -> None:
+    """Print rows; a pair is shown as a word diff of chosen and rejected."""
+    rows = (r for r in _rows(path, drops, step) if row is None or _id(r).startswith(row))
+    if json_:
+        for item in islice(rows, n):
+            print(json.dumps(asdict(item)))
+        return
+    from rich.console import Console
+
+    from pairgen.report.terminal import print_row
+
+    console, shown = Console(), 0
+    for shown, item in enumerate(islice(rows, n), 1):
+        print_row(console, item)
+    if not shown:
+        console.print("no rows")
+
+
+def _id(row: Any) -> str:
+    return str(row.row_id if hasattr(row, "row_id") else row.id)
+
+
+def _rows(path: Path, drops: bool, step: str | None) -> Iterator[Any]:
+    from pairgen.errors import UsageError
+    from pairgen.store import read_drops, read_manifest, read_rows, read_shard
+
+    if path.suffix == ".arrow":
+        return read_shard(path)
+    folder = path if read_manifest(path) is not None else _step_of(path, step)
+    if folder is None:
+        raise UsageError(f"{path}: neither a run folder, a finished step folder nor an .arrow shard")
+    return read_drops(folder) if drops else read_rows(folder)
+
+
+def _step_of(run: Path, step: str | None) -> Path | None:
+    """The folder of a named step, or of the newest pairs."""
+    from pairgen.errors import UsageError, nearest
+    from pairgen.store import sealed_steps
+
+    sealed = sorted(sealed_steps(run), key=lambda fm: str(fm[1].log.get("finished", "")))
+    if not sealed:
+        return None
+    if step is None:
+        pairs = [folder for folder, m in sealed if m.row_class == "Pair"]
+        return pairs[-1] if pairs else sealed[-1][0]
+    named = [folder for folder, m in sealed if step in (m.name, folder.name)]
+    if not named:
+        raise UsageError(f"{run}: no finished step {step!r}: {nearest(step, {m.name for _, m in sealed})}")
+    return named[-1]

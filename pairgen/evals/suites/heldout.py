@@ -1,0 +1,45 @@
+"""Agreement with construction: held-out pairs of a run, judged as if the construction were the truth.
+
+It says whether the judge picks the answer that was built to be the better one. Where construction is
+wrong a right judge disagrees, so this is no accuracy against people.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from pairgen.evals.judging import PairBenchmark, PairItem
+from pairgen.fingerprint import JSON, Runtime
+from pairgen.records import Pair
+from pairgen.resources import resolve
+from pairgen.stage import row_seed
+from pairgen.store import read_manifest, read_rows
+
+
+class Heldout(PairBenchmark):
+    """The pairs of a finished step, a folder of Pair rows. `n` takes that many, drawn by content."""
+
+    version: ClassVar[int] = 1
+
+    path: Runtime[str]
+    n: int | None = Field(default=None, ge=1)
+
+    def outside(self) -> JSON:
+        manifest = read_manifest(resolve(self.path))
+        return None if manifest is None else manifest.digest
+
+    def items(self) -> Sequence[PairItem]:
+        pairs = list(read_rows(resolve(self.path), Pair))
+        if self.n is not None:
+            pairs = sorted(pairs, key=lambda pair: row_seed(self.seed, pair.id))[: self.n]
+        return [pair_item(pair) for pair in pairs]
+
+
+def pair_item(pair: Pair) -> PairItem:
+    """A constructed pair as something to judge; its group is the instruction's category."""
+    group = pair.instruction.category or "all"
+    return PairItem(pair.id, group, pair.instruction.text, pair.chosen, pair.rejected)
+
+
+BENCHMARK = Heldout

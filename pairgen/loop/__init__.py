@@ -1,0 +1,1 @@
+"""Iterated methods: generate, judge, train, swap the weights in, evaluate, again."""

@@ -1,0 +1,156 @@
+"""The loop spelled out as steps: every iteration's stages, training and evaluations, with identities.
+
+All of it is known before anything runs: weights are identified by the training that makes them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pairgen.engine import Frozen
+from pairgen.errors import UsageError, nearest
+from pairgen.evals.benchmark import Benchmark, EvalItem
+from pairgen.fingerprint import JSON, Runtime, identity
+from pairgen.loop.config import Experiment, LoopConfig
+from pairgen.pipeline.plan import Step, base_steps, engine_identity, seeded, source_names, stage_step, wired
+from pairgen.records import Demonstration, Preference
+from pairgen.stage import Stage
+from pairgen.train.config import TrainConfig
+
+SEED_STRIDE = 1000
+"""Iteration t draws with the pipeline's seed + 1000 t, so neighbouring seeds never share draws."""
+
+
+class Training(Frozen):
+    """What a training step is made of. `init` is the step whose weights it starts from, None: the seed."""
+
+    version: ClassVar[int] = 1
+
+    use: str = "train"
+    config: TrainConfig
+    init: Runtime[str | None] = None
+
+
+class Evaluation(Frozen):
+    """What an evaluation step is made of."""
+
+    writes: ClassVar[type] = EvalItem
+
+    use: str
+    benchmark: Benchmark
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """The steps of one iteration, by id. Iteration 0 has only the evaluation of the seed."""
+
+    number: int
+    stages: Mapping[str, Step]
+    train: Step | None
+    evals: Mapping[str, Step]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Everything an experiment does: the steps that run once, then the iterations."""
+
+    base: Mapping[str, Step]
+    iterations: tuple[Iteration, ...]
+
+    @property
+    def steps(self) -> dict[str, Step]:
+        """All steps by name, in the order they run."""
+        found = {step.name: step for step in self.base.values()}
+        for it in self.iterations:
+            found |= {step.name: step for step in it.stages.values()}
+            found |= {it.train.name: it.train} if it.train else {}
+            found |= {step.name: step for step in it.evals.values()}
+        return found
+
+
+def program(experiment: Experiment) -> Program:
+    """Spell an experiment out. Raises UsageError on wiring that cannot work."""
+    base = base_steps(experiment)
+    if experiment.loop is None:
+        return Program(base, ())
+    iterations = [Iteration(0, {}, None, _evals(experiment, experiment.loop, base, 0, None))]
+    trained: Step | None = None
+    for number in range(1, experiment.loop.iters + 1):
+        iteration = _iteration(experiment, experiment.loop, base, number, trained)
+        trained = iteration.train
+        iterations.append(iteration)
+    return Program(base, tuple(iterations))
+
+
+def _iteration(
+    experiment: Experiment, loop: LoopConfig, base: Mapping[str, Step], number: int, trained: Step | None
+) -> Iteration:
+    seed = experiment.seed + SEED_STRIDE * number
+    fresh: dict[str, Step] = {}
+    if loop.fresh_pairs and number > 1:
+        fresh = base_steps(experiment, seed, f"it{number}-")
+    steps = {**base, **fresh}
+    own: dict[str, Step] = {k: v for k, v in fresh.items() if v.name not in {s.name for s in base.values()}}
+    above = list(base)[-1]
+    for stage in loop.stages:
+        stage = _first_judge(stage, loop) if number == 1 else stage
+        sources = wired(stage, source_names(stage, above), steps)
+        weights = trained if getattr(stage, "engine", None) == loop.policy else None
+        own[stage.id] = steps[stage.id] = stage_step(
+            seeded(stage, seed), f"it{number}-{stage.id}", sources, experiment, weights
+        )
+        above = stage.id
+    train = _train(experiment, loop, steps, number, trained)
+    return Iteration(number, own, train, _evals(experiment, loop, steps, number, train))
+
+
+def _first_judge(stage: Stage, loop: LoopConfig) -> Stage:
+    if loop.first_judge is None or getattr(stage, "engine", None) != loop.policy:
+        return stage
+    return stage.model_copy(update={"engine": loop.first_judge})
+
+
+def _train(
+    experiment: Experiment, loop: LoopConfig, steps: Mapping[str, Step], number: int, trained: Step | None
+) -> Step:
+    sources = [_named(name, steps, "loop.train_on") for name in loop.train_on]
+    for source in sources:
+        if source.spec.writes not in (Demonstration, Preference):
+            raise UsageError(
+                f"loop.train_on: {source.name} writes {source.spec.writes.__name__} rows; training reads Demonstration or Preference"
+            )
+    start = trained if loop.init == "previous" else None
+    spec = Training(config=loop.train, init=start.name if start else None)
+    about: dict[str, JSON] = {
+        "config": identity(loop.train), "version": Training.version, "inputs": [s.digest for s in sources],
+        "init": start.digest if start else engine_identity(experiment.engines[loop.policy]),
+    }
+    return Step(f"it{number}-train", spec, tuple(s.name for s in sources), about, weights=spec.init)
+
+
+def _evals(
+    experiment: Experiment, loop: LoopConfig, steps: Mapping[str, Step], number: int, trained: Step | None
+) -> dict[str, Step]:
+    return {b.id: _eval(experiment, loop, b, steps, number, trained) for b in loop.evals}
+
+
+def _eval(
+    experiment: Experiment, loop: LoopConfig, benchmark: Benchmark, steps: Mapping[str, Step], number: int,
+    trained: Step | None,
+) -> Step:
+    source = getattr(benchmark, "source", None)
+    sources: Sequence[Step] = [_named(source, steps, f"loop.evals.{benchmark.id}.source")] if source else []
+    about: dict[str, JSON] = {
+        "options": identity(benchmark), "version": type(benchmark).version, "inputs": [s.digest for s in sources],
+        "engine": engine_identity(experiment.engines[loop.policy]), "weights": trained.digest if trained else None,
+    }
+    return Step(
+        f"it{number}-{benchmark.id}", Evaluation(use=benchmark.use, benchmark=benchmark),
+        tuple(s.name for s in sources), about, loop.policy, trained.name if trained else None,
+    )
+
+
+def _named(name: str, steps: Mapping[str, Step], where: str) -> Step:
+    if name not in steps:
+        raise UsageError(f"{where}: no step {name!r}: {nearest(name, steps)}")
+    return steps[name]

@@ -1,0 +1,181 @@
+"""A pipeline file, read: YAML in, frozen models out, and one clear line when a key or value is wrong.
+
+`--set a.b=c` edits the tree before it is read, so overrides are typed, checked and recorded like the
+rest. List items are addressed by their id: `stages.judged.n=15`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from pairgen.engine import EngineConfig, Frozen
+from pairgen.errors import UsageError, nearest
+from pairgen.fingerprint import Runtime
+from pairgen.registry import find
+from pairgen.resources import ROOT
+from pairgen.stage import LLMStage, Stage
+from pairgen.stages.load import Load
+
+M = TypeVar("M", bound=BaseModel)
+Tree = dict[str, Any]
+
+
+class Pipeline(Frozen):
+    """What a pipeline file holds: engines by role, the input, and stages that each read the one above.
+
+    `max_failed` is the share of failed rows per step above which the run ends with exit code 3.
+    """
+
+    name: Runtime[str] = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    about: Runtime[str] = ""
+    seed: int = 0
+    engines: dict[str, EngineConfig]
+    data: Load
+    stages: tuple[Stage, ...]
+    max_failed: Runtime[float] = Field(default=0.5, ge=0, le=1)
+    shard_rows: Runtime[int] = Field(default=10_000, ge=1)
+
+
+def pipeline_path(name: str) -> Path:
+    """The file of a pipeline: a path of the user's, or the name of one that ships."""
+    own = Path(name)
+    if own.suffix in {".yaml", ".yml"}:
+        if own.is_file():
+            return own
+        raise UsageError(f"{name}: no such pipeline file")
+    known = {p.stem: p for p in (ROOT / "pipelines").glob("*.yaml")}
+    if name not in known:
+        raise UsageError(f"no pipeline {name!r}: {nearest(name, known)} (or give the path of a .yaml file)")
+    return known[name]
+
+
+def read_tree(path: Path, sets: Sequence[str] = ()) -> Tree:
+    """The YAML of a file with the `--set` overrides applied."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UsageError(f"{path}:{line}: not YAML ({error.problem})") from error
+    except (UnicodeDecodeError, yaml.YAMLError, OSError) as error:
+        raise UsageError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+    if not isinstance(tree, dict):
+        raise UsageError(f"{path}: a pipeline file is a mapping of name, engines, data, stages")
+    for item in sets:
+        _apply(tree, item)
+    return tree
+
+
+def _apply(tree: Tree, item: str) -> None:
+    key, separator, text = item.partition("=")
+    if not separator or not key:
+        raise UsageError(f"--set {item!r}: write it as key.path=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {item!r}: the value is not YAML") from error
+    *parents, last = key.split(".")
+    node: Any = tree
+    for part in parents:
+        node = _child(node, part, item)
+    if isinstance(node, dict):
+        node[last] = value
+    elif isinstance(node, list):
+        node[_index(node, last, item)] = value
+    else:
+        raise UsageError(f"--set {item!r}: {'.'.join(parents)} is a single value, it has no {last!r}")
+
+
+def _child(node: Any, part: str, item: str) -> Any:
+    if isinstance(node, list):
+        return node[_index(node, part, item)]
+    if isinstance(node, dict):
+        if node.get(part) is None:
+            if part not in node:
+                raise UsageError(f"--set {item!r}: no {part!r}: {nearest(part, map(str, node))}")
+            node[part] = {}
+        return node[part]
+    raise UsageError(f"--set {item!r}: {part!r} is below a single value")
+
+
+def _index(items: list[Any], part: str, item: str) -> int:
+    ids = [str(i.get("id", n)) if isinstance(i, dict) else str(n) for n, i in enumerate(items)]
+    if part in ids:
+        return ids.index(part)
+    raise UsageError(f"--set {item!r}: no {part!r} in the list: {nearest(part, ids)}")
+
+
+def parse_as(cls: type[M], value: Any, where: str) -> M:
+    """A model from a mapping. Raises UsageError naming the place, what was found and what is valid."""
+    if not isinstance(value, dict):
+        raise UsageError(f"{where}: expected a mapping, found {value!r}")
+    try:
+        return cls.model_validate(value)
+    except ValidationError as error:
+        raise UsageError(f"{where}{_explain(error, cls)}") from error
+
+
+def _explain(error: ValidationError, cls: type[BaseModel]) -> str:
+    first = error.errors()[0]
+    place = "".join(f".{part}" for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        name = str(first["loc"][-1])
+        return f"{place}: unknown key; {nearest(name, _fields_at(cls, first['loc'][:-1]))}{more}"
+    found = f", found {first['input']!r:.60}" if first["type"] != "missing" else ""
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {message[0].lower()}{message[1:]}{found}{more}"
+
+
+def _fields_at(cls: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    for part in loc:
+        field = cls.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            cls = annotation
+    return list(cls.model_fields)
+
+
+def parse_plugin(package: str, attribute: str, value: Any, where: str) -> Any:
+    """A plug-in's model from a mapping with `use: NAME`."""
+    if not isinstance(value, dict) or not isinstance(value.get("use"), str):
+        raise UsageError(f"{where}: needs `use:`, the name of a plug-in")
+    try:
+        module = find(package, value["use"])
+    except UsageError as error:
+        raise UsageError(f"{where}.use: {error}") from error
+    return parse_as(getattr(module, attribute), value, where)
+
+
+def parse_stages(values: Any, where: str, engines: Sequence[str]) -> tuple[Stage, ...]:
+    """The stages of a list; each engine named must exist and no id may repeat."""
+    if not isinstance(values, list):
+        raise UsageError(f"{where}: expected a list of stages")
+    stages: list[Stage] = []
+    for index, value in enumerate(values):
+        label = f"{where}.{value.get('id', index) if isinstance(value, dict) else index}"
+        stage: Stage = parse_plugin("pairgen.stages", "STAGE", value, label)
+        if stage.id in {s.id for s in stages}:
+            raise UsageError(f"{label}: two stages have this id")
+        if isinstance(stage, LLMStage) and stage.engine not in engines:
+            raise UsageError(f"{label}.engine: no engine {stage.engine!r}: {nearest(stage.engine, engines)}")
+        stages.append(stage)
+    return tuple(stages)
+
+
+def parse_parts(tree: Tree) -> Tree:
+    """The tree with its plug-ins (engines, data, stages) read, ready for `Pipeline`."""
+    parts = dict(tree)
+    engines = tree.get("engines") or {}
+    if not isinstance(engines, dict):
+        raise UsageError("engines: expected a mapping of names to engines")
+    parts["engines"] = {
+        name: parse_plugin("pairgen.engines", "ENGINE", value, f"engines.{name}") for name, value in engines.items()
+    }
+    if "data" in tree:
+        data = tree["data"] if isinstance(tree["data"], dict) else {"path": tree["data"]}
+        parts["data"] = parse_as(Load, {"id": "data", "use": "load", **data}, "data")
+    parts["stages"] = parse_stages(tree.get("stages", []), "stages", list(parts["engines"]))
+    return parts

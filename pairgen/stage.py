@@ -1,0 +1,88 @@
+"""A stage turns rows into rows. Its fields are its YAML options; it never waits, opens or writes.
+
+`RowStage.run` maps an iterator of rows to an iterator of rows and drops. `LLMStage.ask` says what to
+request for a row and `LLMStage.read` makes rows or drops of the replies; both are pure, so each is
+tested on one row with no engine.
+"""
+
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any, ClassVar
+
+from pydantic import model_validator
+
+from pairgen.engine import Completion, Frozen, Request
+from pairgen.fingerprint import Runtime
+from pairgen.prompts import PromptFile
+from pairgen.records import Drop
+
+Out = Any
+"""A row of the stage's `writes` class; stages narrow it in their own signatures."""
+
+
+class Stage(Frozen):
+    """What every stage has: an id in its pipeline, the row classes at both ends, and a version.
+
+    `source` names the step it reads, the one above by default. Bump `version` when the behaviour
+    changes: source code is not hashed.
+    """
+
+    reads: ClassVar[type | None]
+    writes: ClassVar[type]
+    version: ClassVar[int] = 1
+
+    id: Runtime[str]
+    use: str
+    source: Runtime[str | tuple[str, ...] | None] = None
+    seed: int = 0
+
+    def requests_per_row(self) -> float:
+        """Requests a row costs, for the plan."""
+        return 0
+
+
+class RowStage(Stage):
+    """Rows in, rows and drops out, in one pass. `whole` stages hold all rows before the first leaves."""
+
+    whole: ClassVar[bool] = False
+
+    def run(self, rows: Iterator[Any]) -> Iterator[Out | Drop]:
+        """Consume the rows and yield rows and drops."""
+        raise TypeError(f"stage {self.use!r} does not say how to run")
+
+
+class LLMStage(Stage):
+    """One round of requests per row, answered by the engine of that name.
+
+    `fills` names the prompt holes the stage has values for; a prompt with another hole is refused.
+    """
+
+    fills: ClassVar[frozenset[str]] = frozenset()
+
+    engine: Runtime[str]
+
+    @model_validator(mode="after")
+    def _prompts_fit(self) -> "LLMStage":
+        for name in type(self).model_fields:
+            prompt = getattr(self, name)
+            if isinstance(prompt, PromptFile) and not set(prompt.vars) <= self.fills:
+                extra = sorted(set(prompt.vars) - self.fills)
+                raise ValueError(f"{name}: {prompt.name} has holes {extra} that {self.use} cannot fill; it has {sorted(self.fills)}")
+        return self
+
+    def ask(self, row: Any) -> list[Request]:
+        """The requests of a row, in a fixed order. Pure."""
+        raise TypeError(f"stage {self.use!r} does not say what to ask")
+
+    def read(self, row: Any, replies: list[list[Completion]]) -> list[Out | Drop]:
+        """The rows and drops made of the replies, `replies[i]` answering `ask(row)[i]`. Pure."""
+        raise TypeError(f"stage {self.use!r} does not say how to read replies")
+
+    def requests_per_row(self) -> float:
+        return 1
+
+
+def row_seed(seed: int, *parts: str) -> int:
+    """A 31-bit sampling seed from the stage's seed and the row's content: moving a row changes nothing."""
+    text = "\x1f".join((str(seed), *parts))
+    return int.from_bytes(sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big") >> 1

@@ -1,0 +1,62 @@
+"""Judge every pair: N sampled judgments in both orders, each read by the one strict parser.
+
+Self-Taught Evaluators, section 3.3, samples 15 judgments at temperature 0.7, top_p 0.9. Both orders
+are asked because a judge that always prefers the first slot is right in one of them.
+"""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from pairgen.engine import Completion, Request, Sampling
+from pairgen.parsers import read_verdict
+from pairgen.prompts import Prompt, PromptFile, shipped
+from pairgen.records import ORDERS, Judged, Judgment, Messages, Order, Pair, gold_label
+from pairgen.stage import LLMStage, row_seed
+
+
+class Judge(LLMStage):
+    """Sample `n` judgments per order. `orders: random` asks one order per pair, drawn by content."""
+
+    reads: ClassVar[type] = Pair
+    writes: ClassVar[type] = Judged
+    fills: ClassVar[frozenset[str]] = frozenset({"instruction", "answer_a", "answer_b"})
+
+    prompt: Prompt = shipped("judge.md")
+    n: int = Field(default=8, ge=1)
+    orders: Literal["both", "random"] = "both"
+    sampling: Sampling = Sampling(temperature=0.7, top_p=0.9, max_tokens=2048)
+
+    def ask(self, row: Pair) -> list[Request]:
+        return [
+            Request(judge_messages(self.prompt, row, order), self.sampling, row_seed(self.seed, row.id, order), n=self.n)
+            for order in self._orders(row)
+        ]
+
+    def read(self, row: Pair, replies: list[list[Completion]]) -> list[Judged]:
+        judgments = tuple(
+            _judgment(order, sample, reply)
+            for order, samples in zip(self._orders(row), replies, strict=True)
+            for sample, reply in enumerate(samples)
+        )
+        return [Judged(row.id, row, judgments)]
+
+    def requests_per_row(self) -> float:
+        return 2 if self.orders == "both" else 1
+
+    def _orders(self, row: Pair) -> tuple[Order, ...]:
+        return ORDERS if self.orders == "both" else (ORDERS[row_seed(self.seed, row.id) % 2],)
+
+
+def judge_messages(prompt: PromptFile, pair: Pair, order: Order) -> Messages:
+    """The judge prompt with the pair's answers in the slots that `order` gives them."""
+    first, second = (pair.chosen, pair.rejected) if order == "chosen_first" else (pair.rejected, pair.chosen)
+    return prompt.render(instruction=pair.instruction.text, answer_a=first, answer_b=second)
+
+
+def _judgment(order: Order, sample: int, reply: Completion) -> Judgment:
+    verdict = read_verdict(reply.text, reply.finish)
+    return Judgment(order, sample, reply.text, verdict.winner, verdict.status, gold_label(order), reply.completion_tokens)
+
+
+STAGE = Judge

@@ -1,0 +1,106 @@
+"""Instructions from a file or hub dataset: plain text in a column, or chat messages.
+
+The one stage that reads the outside world. Its identity is the content of the file, so moving the
+file changes nothing and adding a row changes only that row.
+"""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from pairgen.errors import UsageError
+from pairgen.fingerprint import JSON, Runtime
+from pairgen.records import Drop, Instruction, Message, Messages, messages_id
+from pairgen.sources import Record, read_records, source_identity
+from pairgen.stage import RowStage
+
+GUESSES = ("instruction", "prompt", "question", "text", "messages", "conversation", "conversations", "input", "query")
+ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system"}
+
+
+class Load(RowStage):
+    """Read instructions. `column` is guessed among the usual names when it is not given.
+
+    Of a conversation the turns up to the last user turn are kept. `limit` reads only the first rows;
+    instructions over `max_chars` are dropped, as are duplicates of the same conversation.
+    """
+
+    reads: ClassVar[None] = None
+    writes: ClassVar[type] = Instruction
+    version: ClassVar[int] = 1
+
+    path: Runtime[str]
+    column: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    limit: int | None = Field(default=None, ge=1)
+    max_chars: int = Field(default=100_000, ge=1)
+
+    def outside(self) -> JSON:
+        """The identity of what is read."""
+        return source_identity(self.path, self.split, self.revision)
+
+    def run(self, rows: Iterator[Any]) -> Iterator[Instruction | Drop]:
+        seen: set[str] = set()
+        name = self.path.rsplit("/", 1)[-1]
+        count = 0
+        for count, record in enumerate(read_records(self.path, self.split, self.revision), 1):
+            if self.limit is not None and count > self.limit:
+                break
+            messages = self._messages(record)
+            row = Instruction(messages_id(messages), messages, name)
+            yield self._check(row, record.where, seen)
+        if count == 0:
+            raise UsageError(f"{self.path}: holds no rows")
+
+    def _check(self, row: Instruction, where: str, seen: set[str]) -> Instruction | Drop:
+        size = sum(len(m.content) for m in row.messages)
+        if size > self.max_chars:
+            return Drop(row.id, self.id, "too_long", f"{where}: {size:,} characters, the limit is {self.max_chars:,}")
+        if not row.text.strip():
+            return Drop(row.id, self.id, "empty", where)
+        if row.id in seen:
+            return Drop(row.id, self.id, "duplicate", where, failed=False)
+        seen.add(row.id)
+        return row
+
+    def _messages(self, record: Record) -> Messages:
+        value = record.value
+        if isinstance(value, dict):
+            value = value[self._column(value, record.where)]
+        if isinstance(value, str):
+            return (Message("user", value),)
+        if isinstance(value, list) and value:
+            return _turns(value, record.where)
+        raise UsageError(f"{record.where}: the instruction is {type(value).__name__}, not text or a list of messages")
+
+    def _column(self, value: dict[str, Any], where: str) -> str:
+        have = ", ".join(map(str, value))
+        if self.column is not None:
+            if self.column not in value:
+                raise UsageError(f"{where}: no column {self.column!r}; have: {have}. Set data.column")
+            return self.column
+        for guess in GUESSES:
+            if guess in value:
+                return guess
+        raise UsageError(f"{where}: which column holds the instruction? have: {have}. Set data.column")
+
+
+def _turns(turns: list[Any], where: str) -> Messages:
+    """Chat turns in either common spelling, cut after the last user turn."""
+    messages = []
+    for turn in turns:
+        role = turn.get("role", turn.get("from")) if isinstance(turn, dict) else None
+        content = turn.get("content", turn.get("value")) if isinstance(turn, dict) else None
+        if role not in ROLES or not isinstance(content, str):
+            raise UsageError(f"{where}: a message needs a role among {', '.join(ROLES)} and a text content")
+        messages.append(Message(ROLES[role], content))
+    while messages and messages[-1].role != "user":
+        messages.pop()
+    if not messages:
+        raise UsageError(f"{where}: no user turn in the conversation")
+    return tuple(messages)
+
+
+STAGE = Load

@@ -1,0 +1,33 @@
+"""One part of a split by instruction: all pairs of an instruction are on the same side."""
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from pairgen.records import Drop, Pair, content_id
+from pairgen.stage import RowStage
+
+
+class Split(RowStage):
+    """Keep the `train` or the `heldout` part; `share` of the instructions are held out.
+
+    The side depends on the instruction's content and the seed alone, so adding rows moves none.
+    """
+
+    reads: ClassVar[type] = Pair
+    writes: ClassVar[type] = Pair
+
+    part: Literal["train", "heldout"]
+    share: float = Field(default=0.1, gt=0, lt=1)
+
+    def run(self, rows: Iterator[Pair]) -> Iterator[Pair | Drop]:
+        for row in rows:
+            held_out = int(content_id(str(self.seed), "split", row.instruction.id), 16) < self.share * 16**16
+            if held_out == (self.part == "heldout"):
+                yield row
+            else:
+                yield Drop(row.id, self.id, "other_part", failed=False)
+
+
+STAGE = Split

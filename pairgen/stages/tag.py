@@ -1,0 +1,39 @@
+"""Label each instruction with one of 15 categories, a complexity from 1 to 10 and a length bucket.
+
+Self-Taught Evaluators, Figure 7: the categories the instruction selection works on.
+"""
+
+from typing import ClassVar
+
+from pairgen.engine import Completion, Request, Sampling
+from pairgen.prompts import Prompt, shipped
+from pairgen.records import Drop, Instruction
+from pairgen.stage import LLMStage, row_seed
+
+
+class Tag(LLMStage):
+    """Tag instructions. A reply that cannot be read drops the row as `unparsed`, with the reply kept."""
+
+    reads: ClassVar[type] = Instruction
+    writes: ClassVar[type] = Instruction
+
+    fills: ClassVar[frozenset[str]] = frozenset({"instruction"})
+
+    prompt: Prompt = shipped("tag.md")
+    sampling: Sampling = Sampling(temperature=0, max_tokens=64)
+
+    def ask(self, row: Instruction) -> list[Request]:
+        messages = self.prompt.render(instruction=row.text)
+        return [Request(messages, self.sampling, row_seed(self.seed, row.id))]
+
+    def read(self, row: Instruction, replies: list[list[Completion]]) -> list[Instruction | Drop]:
+        reply = replies[0][0].text
+        tags = self.prompt.read(reply)
+        if tags is None:
+            return [Drop(row.id, self.id, "unparsed", "no category, complexity and length in the reply", raw=reply)]
+        return [
+            Instruction(row.id, row.messages, row.source, tags["category"], int(tags["complexity"]), tags["length"])
+        ]
+
+
+STAGE = Tag

@@ -1,9 +1,7 @@
 """The only module that opens a file for writing, renames or deletes: one way to commit, one place to fail.
 
 A file appears whole or not at all: temporary name in the same folder, write, fsync, rename, fsync of
-the folder. Every step of that is a named failpoint, so that a test can kill the process or refuse the
-write at each of them: `PAIRGEN_FAILPOINT=name:k[:kill|eio|enospc|sleep]` strikes at the k-th hit of
-`name` (`*` is any name, `k+` is that hit and every later one).
+the folder. Every step of that is a failpoint.
 """
 
 import errno
@@ -11,37 +9,41 @@ import fcntl
 import io
 import os
 import shutil
-import signal
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
+from weakref import WeakSet
 
-from pairgen.errors import PairgenError, StorageError, Stopped, UsageError
+from pairgen.errors import Stopped, StorageError
+from pairgen.failpoints import failpoint
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 TEMP = ".tmp"
 ADVICE = {
-    errno.ENOSPC: "free some space, then run the same command: everything committed is kept",
-    errno.EDQUOT: "raise the quota or free some space, then run the same command: everything committed is kept",
-    errno.EACCES: "give yourself write permission or choose another folder, then run the same command",
-    errno.EPERM: "give yourself write permission or choose another folder, then run the same command",
-    errno.EROFS: "the file system is read-only: choose another folder or remount it, then run the same command",
-    errno.EIO: "check the disk, then run the same command: everything committed is kept",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space or raise the quota",
+    errno.EACCES: "get write permission or choose another folder",
+    errno.EPERM: "get write permission or choose another folder",
+    errno.EROFS: "choose another folder or remount this one writable",
+    errno.EIO: "check the disk",
 }
-ACTIONS = {"kill", "eio", "enospc", "sleep"}
 _counter = count()
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
     """What the system refused, where, and how to go on."""
     reason = error.strerror or str(error)
-    advice = ADVICE.get(error.errno or 0, "mend it, then run the same command: everything committed is kept")
-    return StorageError(f"cannot write {path}: {reason}; {advice}")
+    advice = ADVICE.get(error.errno or 0, "mend that")
+    return StorageError(
+        f"cannot write {path}: {reason}; {advice}, then run the same command: everything committed is kept"
+    )
 
 
 @contextmanager
@@ -52,67 +54,13 @@ def _writing(path: Path) -> Iterator[None]:
         raise storage_error(path, error) from error
 
 
-# --- failpoints ---------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Failpoint:
-    name: str
-    hit: int
-    onwards: bool
-    action: str
-    seen: int = 0
-
-
-def arm(spec: str | None) -> None:
-    """Set the failpoint from its text form, or none. Read once from the environment at import."""
-    global _armed
-    _armed = _parse(spec) if spec else None
-
-
-def _parse(spec: str) -> _Failpoint:
-    name, _, rest = spec.partition(":")
-    hit, _, action = rest.partition(":")
-    if not hit.removesuffix("+").isdigit() or (action or "kill") not in ACTIONS:
-        raise UsageError(f"PAIRGEN_FAILPOINT={spec!r}: want name:k[:{'|'.join(sorted(ACTIONS))}]")
-    return _Failpoint(name, int(hit.removesuffix("+")), hit.endswith("+"), action or "kill")
-
-
-def failpoint(name: str) -> None:
-    """A place where a test may strike; nothing at all otherwise."""
-    if _armed is not None:
-        _strike(_armed, name)
-
-
-def _strike(point: _Failpoint, name: str) -> None:
-    if point.name not in (name, "*"):
-        return
-    point.seen += 1
-    if point.seen != point.hit and not (point.onwards and point.seen > point.hit):
-        return
-    if point.action == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if point.action == "sleep":
-        time.sleep(1)
-        return
-    code = errno.EIO if point.action == "eio" else errno.ENOSPC
-    raise OSError(code, os.strerror(code))
-
-
-_armed: _Failpoint | None = None
-arm(os.environ.get("PAIRGEN_FAILPOINT"))
-
-
-# --- committing a file --------------------------------------------------------------------------------
-
-
 class _TempFile(io.FileIO):
     """A new file that must not exist yet and is never reached through a link; each write is a failpoint."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w", opener=_create)
 
-    def write(self, data: "bytes | bytearray | memoryview") -> int:  # type: ignore[override]
+    def write(self, data: "Buffer") -> int:
         failpoint("file.write")
         return super().write(data)
 
@@ -128,7 +76,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     try:
         with _writing(path):
             failpoint("file.create")
-            with io.BufferedWriter(_TempFile(temp), 1 << 18) as file:
+            with io.BufferedWriter(cast(io.RawIOBase, _TempFile(temp)), 1 << 18) as file:
                 yield cast(BinaryIO, file)
                 file.flush()
                 failpoint("file.fsync")
@@ -148,6 +96,28 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Commit `data` under the name `path`: after this returns, a power cut changes nothing."""
     with atomic_file(path) as file:
         file.write(data)
+
+
+def write_loose(path: Path, data: bytes) -> None:
+    """Replace a file that is a display and no record: whole for every reader, but a power cut may undo it."""
+    temp = path.with_name(f".{path.name}.{os.getpid()}-{next(_counter)}{TEMP}")
+    with _writing(path):
+        failpoint("loose.write")
+        with _TempFile(temp) as file:
+            file.write(data)
+        os.replace(temp, path)
+
+
+def probe(folder: Path) -> float | None:
+    """Seconds that one durable write takes in a folder, None when it cannot be written."""
+    path, began = folder / f".probe-{os.getpid()}", time.monotonic()
+    try:
+        write_atomic(path, b"probe\n")
+    except StorageError:
+        return None
+    seconds = time.monotonic() - began
+    remove(path)
+    return seconds
 
 
 def fsync_dir(path: Path) -> None:
@@ -210,19 +180,27 @@ def remove(path: Path) -> None:
 # --- one owner ----------------------------------------------------------------------------------------
 
 
+_held: "WeakSet[Lock]" = WeakSet()
+
+
+def _drop_all() -> None:
+    for held in list(_held):
+        held.release()
+
+
+os.register_at_fork(after_in_child=_drop_all)
+
+
 class Lock:
     """A held lock. It dies with the process that took it, however that dies; forked children drop it."""
 
     def __init__(self, path: Path, handle: int) -> None:
         self.path = path
         self._handle: int | None = handle
-        os.register_at_fork(after_in_child=self._forget)
+        _held.add(self)
 
     def release(self) -> None:
         """Let the next one in. The file stays: only the kernel's lock counts."""
-        self._forget()
-
-    def _forget(self) -> None:
         handle, self._handle = self._handle, None
         if handle is not None:
             os.close(handle)
@@ -235,73 +213,48 @@ class Lock:
         self.release()
 
 
-def lock(path: Path) -> Lock:
-    """Take the lock kept in the file `path`, or raise Stopped at once naming the process that has it."""
+def lock(path: Path, patience: float = 0.3) -> Lock:
+    """Take the lock kept in the file `path`, or raise Stopped naming the process that has it.
+
+    The short patience outlasts a glance by `is_locked` and lets a new owner write its name.
+    """
     with _writing(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _taken(path, handle) from None
-        except OSError:
+            if not _try_lock(handle, fcntl.LOCK_EX, patience):
+                raise _taken(path, handle)
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
+        except BaseException:
             os.close(handle)
             raise
-        owner = f"{os.getpid()} {socket.gethostname()}\n".encode()
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, owner, 0)
     return Lock(path, handle)
 
 
-def _taken(path: Path, handle: int) -> PairgenError:
-    """Who has it. A new owner writes its name just after it gets the lock, so an empty file is read again."""
-    try:
-        for _ in range(20):
-            if owner := os.pread(handle, 200, 0).decode("utf-8", "replace").split():
-                break
-            time.sleep(0.02)
-    finally:
-        os.close(handle)
-    pid, host = (*owner, "unknown", "unknown")[:2]
-    return Stopped(
-        f"{path.parent} is in use by process {pid} on {host}: wait for it or end it; nothing was sent from here"
-    )
-
-
-# --- what is no record --------------------------------------------------------------------------------
-
-
-def write_loose(path: Path, data: bytes) -> None:
-    """Replace a file that is only looked at (a status display): no fsync, and a failure is no error."""
-    with suppress(OSError):
-        temp = path.with_name(f".{path.name}.{os.getpid()}{TEMP}")
-        temp.write_bytes(data)
-        os.replace(temp, path)
-
-
 def is_locked(path: Path) -> bool:
-    """Whether a live process holds the lock at `path`."""
+    """Whether some process holds the lock kept in the file `path`."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _try_lock(handle, fcntl.LOCK_SH, 0)
     finally:
         os.close(handle)
-    return False
 
 
-def probe(folder: Path) -> float | None:
-    """Seconds a small durable write takes in `folder`, None where it cannot be written."""
-    path = folder / f".pairgen-probe-{os.getpid()}"
-    began = time.perf_counter()
-    try:
-        write_atomic(path, b"probe")
-        return time.perf_counter() - began
-    except StorageError:
-        return None
-    finally:
-        with suppress(OSError):
-            path.unlink()
+def _try_lock(handle: int, kind: int, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
+
+
+def _taken(path: Path, handle: int) -> Stopped:
+    pid, host, *_ = (*os.pread(handle, 200, 0).decode("utf-8", "replace").split(), "unknown", "unknown")
+    return Stopped(f"{path.parent} is in use by process {pid} on {host}: wait for it or end it; nothing was sent")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+import yaml
 
 from pairgen.cli.options import AsJson, Iters, PipelineName, RunDir, Sets, run_folder
 
@@ -23,12 +24,14 @@ def run(
     """Run a pipeline. The same command goes on after a stop; nothing answered is asked again."""
     from pairgen.cli.display import display
     from pairgen.errors import FailedRows
-    from pairgen.loop.config import load_experiment
+    from pairgen.loop.config import experiment_tree, parse_experiment
     from pairgen.loop.session import Session
 
-    experiment = load_experiment(pipeline, set_, iters)
+    tree = experiment_tree(pipeline, set_, iters)
+    experiment = parse_experiment(tree)
     folder = run_folder(run_dir, experiment.name)
     with Session(folder, experiment, command=_command()) as session, display(quiet or json_) as listen:
+        session.record_config(yaml.safe_dump(tree, sort_keys=False))
         session.listen(listen)
         _on_signals(session)
         outcome = asyncio.run(session.run(listen.iteration))
@@ -61,5 +64,12 @@ def _print_result(session: Any, outcome: Any, report: Path, *, as_json: bool) ->
         print(json.dumps({"run": str(session.folder), "report": str(report), "stopped": outcome.stopped,
                           "alarms": outcome.alarms, "iterations": outcome.iterations}))
         return
-    session.print_table(outcome)
+    from rich.console import Console
+
+    from pairgen.report.terminal import headline_text, iteration_table
+
+    console, summary = Console(), session.summary(outcome)
+    if outcome.iterations:
+        console.print(iteration_table(summary))
+        console.print(headline_text(summary))
     print(f"report: {report}")

@@ -9,7 +9,12 @@ beyond the engine is put back, and engines in one process take turns.
 import gc
 import importlib.util
 import os
-from collections.abc import Sequence
+import random
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
@@ -23,6 +28,7 @@ from pairgen.errors import RowError, Stopped, UsageError
 from pairgen.fingerprint import Runtime
 
 GIB = 1 << 30
+SMALL = 64 << 20
 TURN = Lock()
 """vLLM keeps its forward context and its process groups in module globals: one engine acts at a time."""
 
@@ -31,6 +37,7 @@ ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 """Set before vLLM is imported, unless the user has set them."""
 
@@ -38,7 +45,8 @@ ENVIRONMENT = {
 class VllmEngineConfig(LocalConfig):
     """vLLM's options that matter here. What is None is chosen by device.
 
-    On a CPU: eager mode, 256 sequences at once and 1 GiB of KV cache. On a GPU: CUDA graphs, vLLM's
+    On a CPU: eager mode, 256 sequences at once, 1 GiB of KV cache, and one thread for a model of less
+    than 64 MiB (more only wait for each other), every core for others. On a GPU: CUDA graphs, vLLM's
     own number of sequences, and a KV cache that fills `gpu_memory_utilization`.
     """
 
@@ -49,6 +57,7 @@ class VllmEngineConfig(LocalConfig):
     max_num_seqs: Runtime[int | None] = Field(default=None, ge=1)
     enforce_eager: Runtime[bool | None] = None
     kv_cache_gib: Runtime[float | None] = Field(default=None, gt=0)
+    threads: Runtime[int | None] = Field(default=None, ge=1)
 
     def open(self) -> Engine:
         """Start vLLM. Raises UsageError when it is not installed or refuses the model."""
@@ -66,21 +75,20 @@ class VllmBackend:
     def __init__(self, config: VllmEngineConfig, folder: str) -> None:
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        import torch
-        from vllm import LLM, SamplingParams
-        from vllm.platforms import current_platform
-        from vllm.sampling_params import RequestOutputKind
+        with TURN, process_state(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from vllm import LLM, SamplingParams
+            from vllm.platforms import current_platform
+            from vllm.sampling_params import RequestOutputKind
 
-        self.on_cpu = current_platform.is_cpu()
-        self.params, self.final = SamplingParams, RequestOutputKind.FINAL_ONLY
-        set_num_threads = torch.set_num_threads
-        with TURN:
+            self.on_cpu = current_platform.is_cpu()
+            self.params, self.final = SamplingParams, RequestOutputKind.FINAL_ONLY
+            if self.on_cpu:
+                use_threads(config.threads, folder)
             try:
                 self.llm = LLM(**llm_options(config, folder, self.on_cpu))
             except (ValueError, OSError) as error:
                 raise UsageError(f"engine vllm: {(str(error).splitlines() or ['no reason given'])[0]}") from error
-            finally:
-                torch.set_num_threads = set_num_threads
             OPEN.add(self)
         self.engine = self.llm.llm_engine
         self.tokenizer = self.llm.get_tokenizer()
@@ -159,6 +167,8 @@ class VllmBackend:
         """Swap the weights in place and forget every cached prefix, which the old weights computed."""
         with TURN:
             self.llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+            if self.on_cpu:
+                self.llm.apply_model(repack_head)
             if not self.llm.reset_prefix_cache():
                 raise RuntimeError("the prefix cache of the old weights could not be cleared")
 
@@ -175,27 +185,72 @@ class VllmBackend:
                 self.llm.wake_up()
 
     def close(self) -> None:
-        """Shut vLLM down; the last engine of the process also takes the process groups down."""
-        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
-
+        """Shut vLLM down, or wait for the last engine to do so: they share the process groups."""
         with TURN:
-            self.engine.engine_core.shutdown()
-            del self.engine, self.llm
-            gc.collect()
             OPEN.discard(self)
+            CLOSED.append(self)
             if not OPEN:
-                cleanup_dist_env_and_memory()
+                while CLOSED:
+                    CLOSED.pop().shut_down()
+                gc.collect()
+            elif not self.on_cpu:
+                self.llm.sleep(level=2)
+
+    def shut_down(self) -> None:
+        """Free what vLLM holds."""
+        self.engine.engine_core.shutdown()
+        del self.engine, self.llm
 
 
 OPEN: set[VllmBackend] = set()
-"""The engines of this process; vLLM's process groups are theirs together."""
+CLOSED: list[VllmBackend] = []
+"""The engines of this process. Shutting one down takes vLLM's process groups with it."""
+
+
+@contextmanager
+def process_state() -> Iterator[None]:
+    """Put back what vLLM's start changes for the whole process: random states, hooks, torch's functions."""
+    import numpy as np
+    import torch
+
+    hook, set_num_threads = sys.excepthook, torch.set_num_threads
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        sys.excepthook, torch.set_num_threads = hook, set_num_threads
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+def use_threads(threads: int | None, folder: str) -> None:
+    """Bound the cores of this thread's computations, by the size of the weights when not told."""
+    import torch
+
+    size = sum(path.stat().st_size for path in Path(folder).glob("*.safetensors"))
+    if threads is not None or size < SMALL:
+        torch.set_num_threads(threads or 1)
+
+
+def repack_head(model: Any) -> None:
+    """Pack the output head again after a swap on a CPU.
+
+    vLLM computes it from a packed copy, and where it is tied to the embedding `reload_weights` (0.32)
+    leaves the old copy in place: the new model would speak through the old one's head.
+    """
+    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
+
+    for layer in model.modules():
+        if isinstance(layer, ParallelLMHead):
+            layer.quant_method.process_weights_after_loading(layer)
 
 
 def llm_options(config: VllmEngineConfig, folder: str, on_cpu: bool) -> dict[str, Any]:
     """The arguments of vLLM's `LLM`."""
     options: dict[str, Any] = {
         "model": folder, "dtype": config.dtype, "max_model_len": config.max_model_len, "seed": 0,
-        "tensor_parallel_size": config.tensor_parallel_size, "enable_prefix_caching": True,
+        "use_tqdm_on_load": False, "tensor_parallel_size": config.tensor_parallel_size, "enable_prefix_caching": True,
         "enforce_eager": on_cpu if config.enforce_eager is None else config.enforce_eager,
         "gpu_memory_utilization": config.gpu_memory_utilization,
     }

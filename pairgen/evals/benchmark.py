@@ -7,6 +7,7 @@ asked several times (both orders, many samples) the unit stays the unit: its rep
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 from pairgen.engine import Completion, Frozen, Request, Sampling
@@ -108,6 +109,8 @@ I = TypeVar("I", bound=Item)  # noqa: E741
 class Benchmark(Frozen, Generic[I]):
     """What every benchmark has; its fields are its YAML options. `id` names it in results.
 
+    `source` is the step its items come from, for those that read one. `goal` says whether the loop is
+    there to raise it, or must only not harm it.
     Bump `version` when a score would come out differently: source code is not hashed.
     """
 
@@ -115,6 +118,18 @@ class Benchmark(Frozen, Generic[I]):
 
     id: Runtime[str]
     use: str
+    source: Runtime[str | None] = None
+    title: Runtime[str] = ""
+    goal: Runtime[bool] = True
+
+    @property
+    def label(self) -> str:
+        """What reports call it."""
+        return self.title or self.id
+
+    def at(self, folders: Sequence[Path]) -> "Benchmark[I]":
+        """The benchmark with the folders of the step it reads (`source`), where it reads one."""
+        return self
 
     def outside(self) -> JSON:
         """The identity of what is read from outside, where the items are not made of the options alone."""

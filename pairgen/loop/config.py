@@ -44,7 +44,7 @@ class LoopConfig(Frozen):
     stages: tuple[Stage, ...]
     train_on: tuple[str, ...]
     train: TrainConfig
-    evals: tuple[Benchmark, ...] = ()
+    evals: tuple[Benchmark[Any], ...] = ()
     gate: Gate | None = None
     drift: Runtime[DriftLimits] = DriftLimits()
 
@@ -57,13 +57,18 @@ class Experiment(Pipeline):
 
 def load_experiment(name: str, sets: Sequence[str] = (), iters: int | None = None) -> Experiment:
     """The experiment of a shipped pipeline or of a YAML file, with overrides. Raises UsageError."""
+    return parse_experiment(experiment_tree(name, sets, iters))
+
+
+def experiment_tree(name: str, sets: Sequence[str] = (), iters: int | None = None) -> Tree:
+    """The resolved YAML tree of a pipeline: what a run keeps as its config."""
     path = pipeline_path(name)
     tree = read_tree(path, sets)
     if iters is not None:
         if not isinstance(tree.get("loop"), dict):
             raise UsageError(f"{path}: --iters is for pipelines with a loop; this one has none")
         tree["loop"]["iters"] = iters
-    return parse_experiment(tree)
+    return tree
 
 
 def parse_experiment(tree: Tree) -> Experiment:

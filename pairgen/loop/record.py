@@ -1,9 +1,8 @@
 """What an iteration's data looked like, computed from its shards: the numbers that explain a loop."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from statistics import fmean
 
 from pairgen.fingerprint import JSON
 from pairgen.records import ORDERS, Judged
@@ -14,9 +13,9 @@ class DataRecord:
     """An iteration's judging and filtering.
 
     `agreement` is the share of judgments that agree with the construction, per order; `none_correct`
-    and `all_correct` are shares of pairs. `labels_before` counts picked A and B verdicts before
-    balancing, `labels_after` those trained on. `judgment_tokens` is a mean; `length_gap` the mean of
-    chosen minus rejected characters of the judged pairs.
+    and `all_correct` are shares of pairs. `labels_before` counts the pairs with an agreeing judgment by
+    its label, before balancing; `labels_after` the judgments trained on. `judgment_tokens` is a mean,
+    `length_gap` the mean tokens of agreeing judgments minus those of the others (None: one kind only).
     """
 
     pairs: int
@@ -28,17 +27,18 @@ class DataRecord:
     kept_pairs: int
     kept_share: float
     kept_judgments: int
+    labels_before: dict[str, int]
     labels_after: dict[str, int]
     dropped_for_balance: int
     judgment_tokens: float
-    length_gap: float
+    length_gap: float | None
 
     def to_json(self) -> dict[str, JSON]:
         """As plain JSON."""
         return asdict(self)
 
 
-def data_record(judged: Iterable[Judged], kept: Iterator[Judged], drops: dict[str, int]) -> DataRecord | None:
+def data_record(judged: Iterable[Judged], kept: Iterable[Judged], drops: dict[str, int]) -> DataRecord | None:
     """The record of one iteration; None when nothing was judged."""
     rows = Tally()
     for row in judged:
@@ -55,8 +55,9 @@ def data_record(judged: Iterable[Judged], kept: Iterator[Judged], drops: dict[st
         agreement={order: rows.agreed[order] / max(1, rows.asked[order]) for order in ORDERS},
         none_correct=rows.none_correct / rows.pairs, all_correct=rows.all_correct / rows.pairs,
         kept_pairs=kept_pairs, kept_share=kept_pairs / rows.pairs, kept_judgments=labels.total(),
+        labels_before={label: rows.labels[label] for label in "AB"},
         labels_after={label: labels[label] for label in "AB"}, dropped_for_balance=drops.get("balance", 0),
-        judgment_tokens=rows.tokens / max(1, rows.judgments), length_gap=fmean(rows.gaps),
+        judgment_tokens=rows.tokens / max(1, rows.judgments), length_gap=rows.length_gap(),
     )
 
 
@@ -68,7 +69,8 @@ class Tally:
         self.none_correct = self.all_correct = 0
         self.asked: Counter[str] = Counter()
         self.agreed: Counter[str] = Counter()
-        self.gaps: list[int] = []
+        self.labels: Counter[str] = Counter()
+        self.agreeing_tokens = 0
 
     def add(self, row: Judged) -> None:
         """Count one pair."""
@@ -76,10 +78,19 @@ class Tally:
         right = sum(j.agrees for j in row.judgments)
         self.none_correct += right == 0
         self.all_correct += right == len(row.judgments)
-        self.gaps.append(len(row.pair.chosen) - len(row.pair.rejected))
+        self.labels.update({j.gold for j in row.judgments if j.agrees})
         for judgment in row.judgments:
             self.judgments += 1
             self.parsed += judgment.status == "ok"
             self.tokens += judgment.tokens
             self.asked[judgment.order] += 1
             self.agreed[judgment.order] += judgment.agrees
+            self.agreeing_tokens += judgment.tokens * judgment.agrees
+
+    def length_gap(self) -> float | None:
+        """Mean tokens of agreeing judgments minus mean tokens of the others."""
+        right = self.agreed.total()
+        wrong = self.judgments - right
+        if not right or not wrong:
+            return None
+        return self.agreeing_tokens / right - (self.tokens - self.agreeing_tokens) / wrong

@@ -7,6 +7,7 @@ next begins, so a run that dies goes on where it was.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def _run_training(experiment: Experiment, runner: Runner, step: Step, sources: l
     policy = experiment.engines[experiment.loop.policy]
     init = runner.weights[spec.init][0] if spec.init else model_folder(policy)
     folder, meter = step.folder(runner.folder), Meter(step.name, None, runner.listen)
-    rows = (row for s in sources for row in read_rows(s.folder(runner.folder)))
+    rows: Iterator[Any] = chain.from_iterable(read_rows(s.folder(runner.folder)) for s in sources)
 
     def on_step(log: StepLog) -> None:
         runner.check_stop()

@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from pairgen import fs
 from pairgen.fingerprint import JSON
 from pairgen.journal import Journal
 from pairgen.loop.config import Experiment
 from pairgen.loop.run import Outcome, run_experiment
+from pairgen.loop.summary import summarise
 from pairgen.pipeline.progress import Event, Listener, StatusFile
 from pairgen.pipeline.run import Runner
+from pairgen.report.summary import RunSummary
 
 
 class Session:
@@ -19,6 +20,7 @@ class Session:
 
     def __init__(self, folder: Path, experiment: Experiment, command: str) -> None:
         self.folder, self.experiment, self.command = folder, experiment, command
+        self.config = ""
         self._listeners: list[Listener] = [StatusFile(folder / "status.json")]
         self._stops = 0
 
@@ -57,3 +59,20 @@ class Session:
             return await run_experiment(self.experiment, self._runner, told)
         finally:
             await self._runner.engines.close()
+
+    def write_report(self, outcome: Outcome) -> Path:
+        """Write the self-contained HTML report; its path."""
+        from pairgen.report.run import run_report
+
+        path = self.folder / "report.html"
+        fs.write_atomic(path, run_report(self.summary(outcome)).encode("utf-8", "replace"))
+        return path
+
+    def summary(self, outcome: Outcome) -> RunSummary:
+        """The run's numbers, from its sealed steps."""
+        return summarise(self.experiment, self.folder, outcome, self.command, self.config)
+
+    def record_config(self, text: str) -> None:
+        """Keep the config as it was resolved, beside the results."""
+        self.config = text
+        fs.write_atomic(self.folder / "config.yaml", text.encode())

@@ -5,7 +5,7 @@ All of it is known before anything runs: weights are identified by the training 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pairgen.engine import Frozen
 from pairgen.errors import UsageError, nearest
@@ -37,7 +37,7 @@ class Evaluation(Frozen):
     writes: ClassVar[type] = EvalItem
 
     use: str
-    benchmark: Benchmark
+    benchmark: Benchmark[Any]
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _evals(
 
 
 def _eval(
-    experiment: Experiment, loop: LoopConfig, benchmark: Benchmark, steps: Mapping[str, Step], number: int,
+    experiment: Experiment, loop: LoopConfig, benchmark: Benchmark[Any], steps: Mapping[str, Step], number: int,
     trained: Step | None,
 ) -> Step:
     source = getattr(benchmark, "source", None)

@@ -5,6 +5,7 @@ rest. List items are addressed by their id: `stages.judged.n=15`.
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from pairgen.engine import EngineConfig, Frozen
 from pairgen.errors import UsageError, nearest
 from pairgen.fingerprint import Runtime
 from pairgen.registry import find
-from pairgen.resources import ROOT
+from pairgen.resources import BUILTIN, ROOT
 from pairgen.stage import LLMStage, Stage
 from pairgen.stages.load import Load
 
@@ -53,7 +54,41 @@ def pipeline_path(name: str) -> Path:
 
 
 def read_tree(path: Path, sets: Sequence[str] = ()) -> Tree:
-    """The YAML of a file with the `--set` overrides applied."""
+    """The tree of a pipeline file with the `--set` overrides applied.
+
+    `embedded:` maps dotted paths to the values that hold while a model that ships with pairgen
+    (`builtin:...`) is the policy. A file with `base:` is another pipeline with the values under its
+    own `set:` changed. `--set` comes last.
+    """
+    tree = _with_base(path)
+    edits = [_parse_set(item) for item in sets]
+    models = [value for key, value, _ in edits if key == "engines.policy.model"]
+    engines = tree.get("engines") or {}
+    model = models[-1] if models else (engines.get("policy") or {}).get("model")
+    embedded, variant = tree.pop("embedded", {}), tree.pop("set", {})
+    if str(model).startswith(BUILTIN):
+        for key, value in embedded.items():
+            _assign(tree, key, value, f"{path}: embedded {key!r}")
+    for key, value in variant.items():
+        _assign(tree, key, value, f"{path}: set {key!r}")
+    for key, value, where in edits:
+        _assign(tree, key, value, where)
+    return tree
+
+
+def _with_base(path: Path) -> Tree:
+    """The file's tree; of a variant, the base's tree with the variant's `set:`, name and about."""
+    own = _read_yaml(path)
+    if "base" not in own:
+        return own
+    if extra := sorted(set(own) - {"base", "set", "name", "about"}):
+        raise UsageError(f"{path}: {extra[0]!r} beside `base:`; a variant changes its base through `set:` only")
+    base = _with_base(pipeline_path(str(own["base"])))
+    labels: Tree = {key: own[key] for key in ("name", "about") if key in own}
+    return {**base, **labels, "set": {**base.get("set", {}), **(own.get("set") or {})}}
+
+
+def _read_yaml(path: Path) -> Tree:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
@@ -63,48 +98,51 @@ def read_tree(path: Path, sets: Sequence[str] = ()) -> Tree:
         raise UsageError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
     if not isinstance(tree, dict):
         raise UsageError(f"{path}: a pipeline file is a mapping of name, engines, data, stages")
-    for item in sets:
-        _apply(tree, item)
     return tree
 
 
-def _apply(tree: Tree, item: str) -> None:
+def _parse_set(item: str) -> tuple[str, Any, str]:
+    """The path, the value and a label for errors of one `--set`."""
     key, separator, text = item.partition("=")
     if not separator or not key:
         raise UsageError(f"--set {item!r}: write it as key.path=value")
     try:
-        value = yaml.safe_load(text)
+        return key, yaml.safe_load(text), f"--set {item!r}"
     except yaml.YAMLError as error:
         raise UsageError(f"--set {item!r}: the value is not YAML") from error
+
+
+def _assign(tree: Tree, key: str, value: Any, where: str) -> None:
+    """Set the value at a dotted path; list items are found by their id."""
     *parents, last = key.split(".")
     node: Any = tree
     for part in parents:
-        node = _child(node, part, item)
+        node = _child(node, part, where)
     if isinstance(node, dict):
         node[last] = value
     elif isinstance(node, list):
-        node[_index(node, last, item)] = value
+        node[_index(node, last, where)] = value
     else:
-        raise UsageError(f"--set {item!r}: {'.'.join(parents)} is a single value, it has no {last!r}")
+        raise UsageError(f"{where}: {'.'.join(parents)} is a single value, it has no {last!r}")
 
 
-def _child(node: Any, part: str, item: str) -> Any:
+def _child(node: Any, part: str, where: str) -> Any:
     if isinstance(node, list):
-        return node[_index(node, part, item)]
+        return node[_index(node, part, where)]
     if isinstance(node, dict):
         if node.get(part) is None:
             if part not in node:
-                raise UsageError(f"--set {item!r}: no {part!r}: {nearest(part, map(str, node))}")
+                raise UsageError(f"{where}: no {part!r}: {nearest(part, map(str, node))}")
             node[part] = {}
         return node[part]
-    raise UsageError(f"--set {item!r}: {part!r} is below a single value")
+    raise UsageError(f"{where}: {part!r} is below a single value")
 
 
-def _index(items: list[Any], part: str, item: str) -> int:
+def _index(items: list[Any], part: str, where: str) -> int:
     ids = [str(i.get("id", n)) if isinstance(i, dict) else str(n) for n, i in enumerate(items)]
     if part in ids:
         return ids.index(part)
-    raise UsageError(f"--set {item!r}: no {part!r} in the list: {nearest(part, ids)}")
+    raise UsageError(f"{where}: no {part!r} in the list: {nearest(part, ids)}")
 
 
 def parse_as(cls: type[M], value: Any, where: str) -> M:
@@ -172,10 +210,23 @@ def parse_parts(tree: Tree) -> Tree:
     if not isinstance(engines, dict):
         raise UsageError("engines: expected a mapping of names to engines")
     parts["engines"] = {
-        name: parse_plugin("pairgen.engines", "ENGINE", value, f"engines.{name}") for name, value in engines.items()
+        name: parse_plugin("pairgen.engines", "ENGINE", _resolve_auto(value), f"engines.{name}")
+        for name, value in engines.items()
     }
     if "data" in tree:
         data = tree["data"] if isinstance(tree["data"], dict) else {"path": tree["data"]}
+        if data.get("path") is None:
+            raise UsageError(
+                "data.path: which instructions? give a JSONL, JSON, CSV, Parquet or Arrow file or a hub name: "
+                "--set data.path=my_instructions.jsonl"
+            )
         parts["data"] = parse_as(Load, {"id": "data", "use": "load", **data}, "data")
     parts["stages"] = parse_stages(tree.get("stages", []), "stages", list(parts["engines"]))
     return parts
+
+
+def _resolve_auto(value: Any) -> Any:
+    """`use: auto` is the fastest local engine installed here."""
+    if isinstance(value, dict) and value.get("use") == "auto":
+        return {**value, "use": "vllm" if find_spec("vllm") else "transformers"}
+    return value

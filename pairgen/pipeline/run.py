@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ class Runner:
         answers = Journaled(await self._engine(step), self.journal) if step.engine else None
         folder = step.folder(self.folder)
         writer = StepWriter(folder, step.spec.writes, self.pipeline.shard_rows)
-        rows = self._counted((row for f in folders for row in read_rows(f)), meter)
+        rows = self._counted(chain.from_iterable(map(read_rows, folders)), meter)
         async for out in self._out(step, rows, answers):
             writer.add(out)
             meter.drops += isinstance(out, Drop)

@@ -38,14 +38,18 @@ class Bars:
     values: tuple[float, ...]
 
 
-def line_chart(name: str, lines: Sequence[Line], x_label: str, y_label: str, whole_x: bool = True) -> Markup:
-    """Lines with error bars. `whole_x` puts a tick on each whole number, as iterations have."""
+def line_chart(
+    name: str, lines: Sequence[Line], x_label: str, y_label: str, each_x: bool = True, shares: bool = False
+) -> Markup:
+    """Lines with error bars. `each_x` puts a tick at every x, as iterations want; `shares` are in [0, 1]."""
 
     def paint(axes: "Axes") -> None:
         for index, line in enumerate(lines):
             _paint_line(axes, line, index)
-        if whole_x:
+        if each_x:
             axes.set_xticks(sorted({x for line in lines for x in line.x}))
+        if shares:
+            axes.set_ylim(*_share_limits(axes.get_ylim()))
         _finish(axes, x_label, y_label, len(lines))
 
     said = "; ".join(f"{one_line(line.label, 60)}: {_points(line)}" for line in lines)
@@ -58,6 +62,15 @@ def _paint_line(axes: "Axes", line: Line, index: int) -> None:
         linestyle="--" if line.reference else "-", linewidth=1.2 if line.reference else 1.9, capsize=2.5,
         elinewidth=1.0, marker=MARKS[index % len(MARKS)] if len(line.x) <= 20 else "", markersize=4.5,
     )
+
+
+def _share_limits(limits: tuple[float, float]) -> tuple[float, float]:
+    """At least a fifth of the scale, so that noise looks like noise, and nothing above all of them."""
+    low, high = limits
+    middle, half = (low + high) / 2, max((high - low) / 2, 0.1)
+    low, high = middle - half, middle + half
+    shift = min(0.0, 1.01 - high)
+    return max(-0.01, low + shift), min(1.01, high)
 
 
 def bar_chart(name: str, places: Sequence[str], layers: Sequence[Bars], x_label: str, y_label: str) -> Markup:
@@ -83,7 +96,7 @@ def bar_chart(name: str, places: Sequence[str], layers: Sequence[Bars], x_label:
 
 def _finish(axes: "Axes", x_label: str, y_label: str, series: int) -> None:
     axes.set_xlabel(_label(x_label))
-    axes.set_ylabel(_label(y_label))
+    axes.set_title(_label(y_label), loc="left", fontsize=10)
     axes.grid(axis="x", visible=False)
     axes.tick_params(color=INK)
     if series > 1:

@@ -62,7 +62,10 @@ def page(title: str, sections: Sequence[Section], subtitle: str = "") -> str:
     ))
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "", texts: int = 1) -> Markup:
+Rows = Sequence[Sequence[object]]
+
+
+def table(columns: Sequence[str], rows: Rows, caption: str = "", texts: int = 1) -> Markup:
     """A table whose first `texts` columns are words and whose others are numbers, set to the right."""
     return render("table.html", columns=columns, rows=rows, caption=caption, texts=texts)
 

@@ -63,6 +63,10 @@ class IterationSummary:
     loop: LoopRecord | None = None
     training: tuple[Mapping[str, float], ...] = ()
 
+    def estimate(self, suite: str, metric: str) -> Estimated | None:
+        """One number, None where it was not measured."""
+        return self.metrics.get(suite, {}).get(metric)
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -165,7 +169,3 @@ class RunSummary:
     alarms: tuple[str, ...] = ()
     samples: tuple[SamplePair, ...] = ()
     reference: ReferenceStudy | None = None
-
-    def estimate(self, iteration: IterationSummary, suite: str, metric: str) -> Estimated | None:
-        """One number of one iteration, None where it was not measured."""
-        return iteration.metrics.get(suite, {}).get(metric)

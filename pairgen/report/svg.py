@@ -8,7 +8,7 @@ import re
 import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -25,20 +25,25 @@ THEME = {INK: "currentColor", GRID: "var(--grid)"} | {
 }
 REFERENCE = re.compile(r"^#(\S+)$|^url\(#(\S+)\)$")
 METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-SETTINGS = {
+SETTINGS: dict[Any, object] = {
     "svg.fonttype": "none", "text.parse_math": False, "font.size": 10, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6,
     "axes.axisbelow": True, "legend.frameon": False, "figure.constrained_layout.use": True,
 }
 
 
-def draw(name: str, alt: str, paint: Callable[["Axes"], None], size: tuple[float, float] = (5.0, 3.1)) -> Markup:
+SIZE = (5.0, 3.1)
+"""Width and height of a chart in inches."""
+
+
+def draw(name: str, alt: str, paint: Callable[["Axes"], None], size: tuple[float, float] = SIZE) -> Markup:
     """What `paint` draws, as SVG of `size` inches. `name` is unique in a page; `alt` says what is seen."""
     import matplotlib
     from matplotlib.figure import Figure
 
     out = io.StringIO()
-    with matplotlib.rc_context(SETTINGS | {"svg.hashsalt": name}), warnings.catch_warnings():
+    settings = {**SETTINGS, "svg.hashsalt": name}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a glyph that matplotlib's own font lacks: the page's font draws it
         drawing = Figure(figsize=size)
         paint(drawing.add_subplot())

@@ -68,7 +68,15 @@ def diff_words(left: str, right: str) -> Diff:
     ours: list[Piece] = []
     theirs: list[Piece] = []
     for tag, i, j, k, m in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        kind: Literal["same", "only"] = "same" if tag == "equal" else "only"
-        ours += [Piece(kind, "".join(a[i:j]))] if j > i else []
-        theirs += [Piece(kind, "".join(b[k:m]))] if m > k else []
+        ours += _pieces("".join(a[i:j]), same=tag == "equal")
+        theirs += _pieces("".join(b[k:m]), same=tag == "equal")
     return Diff(tuple(ours), tuple(theirs), cut)
+
+
+def _pieces(text: str, same: bool) -> list[Piece]:
+    """The space before a word that differs is not part of the difference, unless it is all of it."""
+    if same or not text.strip():
+        return [Piece("same" if same else "only", text)] if text else []
+    words = text.lstrip()
+    space = text[: len(text) - len(words)]
+    return ([Piece("same", space)] if space else []) + [Piece("only", words)]

@@ -1,0 +1,144 @@
+"""The engine the drivers use: it answers from the journal, buys what is missing, and keeps what it bought."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+from pairgen.engine import Completion, Engine, Request
+from pairgen.errors import RowError, Stopped
+from pairgen.fingerprint import canonical
+from pairgen.journal.file import Journal
+from pairgen.journal.keys import conversation_key, key_in
+from pairgen.store.manifest import Usage
+
+
+class Journaled:
+    """An engine whose answers are kept. `usage` counts what this process sent and what it was spared.
+
+    Without a journal it asks every time. Requests for the same conversation take turns, so that the
+    second finds what the first bought. Errors are never kept: whoever asks again, asks anew.
+    """
+
+    def __init__(self, engine: Engine, journal: Journal | None) -> None:
+        self.engine = engine
+        self.usage = Usage()
+        self._journal = journal
+        self._turns: dict[bytes, asyncio.Future[None]] = {}
+        self._buying: set[asyncio.Task[list[Completion]]] = set()
+        self._draining = False
+
+    async def complete(self, request: Request) -> list[Completion]:
+        """Samples `first .. first + n - 1`, from the journal where it has them.
+
+        Raises what the engine raises, StorageError when an answer cannot be kept, and RowError when a
+        reply cannot be read or brings nothing. A caller that is cancelled does not cancel the purchase:
+        it is paid for, so it is kept (see `drain`).
+        """
+        conversation = conversation_key(self.engine.identity, request)
+        known = self._look_up(request, conversation)
+        if len(known) < request.n:
+            return await self._sheltered(self._in_turn(request, conversation))
+        self.usage += Usage(reused=request.n)
+        return [known[sample] for sample in _samples(request)]
+
+    async def drain(self, seconds: float = 10.0) -> None:
+        """Send nothing more; wait so long for what is in flight, and leave the rest.
+
+        Where the journal cannot keep answers there is nothing to wait for.
+        """
+        self._draining = True
+        if not self._buying:
+            return
+        hopeless = self._journal is None or self._journal.failed is not None
+        _, late = await asyncio.wait(self._buying, timeout=0 if hopeless else seconds)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    async def _sheltered(self, purchase: Coroutine[Any, Any, list[Completion]]) -> list[Completion]:
+        task = asyncio.create_task(purchase)
+        self._buying.add(task)
+        task.add_done_callback(self._buying.discard)
+        return await asyncio.shield(task)
+
+    async def _in_turn(self, request: Request, conversation: bytes) -> list[Completion]:
+        """Wait until nobody else asks this conversation, then buy what is still missing."""
+        while (other := self._turns.get(conversation)) is not None:
+            await asyncio.wait([other])
+        turn = self._turns[conversation] = asyncio.get_running_loop().create_future()
+        try:
+            known = self._look_up(request, conversation)
+            self.usage += Usage(reused=len(known))
+            while missing := _first_gap(request, known):
+                wanted = replace(request, first=missing.start, n=len(missing))
+                known |= zip(missing, await self._buy(wanted, conversation), strict=False)
+            return [known[sample] for sample in _samples(request)]
+        finally:
+            del self._turns[conversation]
+            turn.set_result(None)
+
+    def _look_up(self, request: Request, conversation: bytes) -> dict[int, Completion]:
+        if self._journal is None:
+            return {}
+        keys = {key_in(conversation, sample): sample for sample in _samples(request)}
+        decoded: dict[bytes, list[Completion]] = {}
+        known = {}
+        for key, (raw, choice) in self._journal.get(list(keys)).items():
+            if raw not in decoded:
+                decoded[raw] = self._decode(raw)
+            known[keys[key]] = decoded[raw][choice]
+        return known
+
+    async def _buy(self, request: Request, conversation: bytes) -> list[Completion]:
+        """Send, keep, and only then show. A short reply is kept as what it is."""
+        if self._draining:
+            raise Stopped("stopping: nothing more is sent; every answer received is kept")
+        if self._journal is not None and self._journal.failed is not None:
+            raise self._journal.failed
+        note = canonical(self.engine.identity).decode()
+        raw = await self.engine.send(request)
+        self.usage += Usage(requests=1)
+        try:
+            completions = self._decode(raw)[: request.n]
+        except RowError:
+            await self._keep([], raw, note)
+            raise
+        keys = [key_in(conversation, request.first + i) for i in range(len(completions))]
+        await self._keep(keys, raw, note)
+        self._count(completions)
+        if not completions:
+            raise RowError("empty_reply", f"asked for {request.n} samples, got none")
+        return completions
+
+    async def _keep(self, keys: list[bytes], raw: bytes, note: str) -> None:
+        if self._journal is not None:
+            await self._journal.put(keys, raw, note)
+
+    def _decode(self, raw: bytes) -> list[Completion]:
+        """The samples of a reply. Whatever a malformed one makes a decoder raise, it costs one row."""
+        try:
+            return self.engine.decode(raw)
+        except RowError:
+            raise
+        except Exception as error:
+            raise RowError("unreadable_reply", f"{type(error).__name__}: {error}") from error
+
+    def _count(self, completions: list[Completion]) -> None:
+        self.usage += Usage(
+            prompt_tokens=sum(c.prompt_tokens for c in completions),
+            completion_tokens=sum(c.completion_tokens for c in completions),
+        )
+
+
+def _samples(request: Request) -> range:
+    return range(request.first, request.first + request.n)
+
+
+def _first_gap(request: Request, known: dict[int, Completion]) -> range:
+    """The first unbroken run of samples that are not known; empty when all are."""
+    missing = [sample for sample in _samples(request) if sample not in known]
+    if not missing:
+        return range(0)
+    end = next((s for s in range(missing[0], request.first + request.n) if s in known), missing[-1] + 1)
+    return range(missing[0], end)

@@ -1,0 +1,150 @@
+"""What a run came to, gathered from its sealed steps for the report and the table at the end."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pairgen import __version__
+from pairgen.evals.benchmark import Benchmark, EvalItem, bootstrap_difference
+from pairgen.errors import UsageError
+from pairgen.loop.config import Experiment
+from pairgen.loop.run import Outcome
+from pairgen.loop.steps import Program, program
+from pairgen.pipeline.plan import Step
+from pairgen.records import Judged, Judgment
+from pairgen.report.summary import (
+    Change, IterationSummary, LoopRecord, ReferenceStudy, RunSummary, SampleJudgment, SamplePair, StepFlow, Suite,
+    load_reference,
+)
+from pairgen.resources import ROOT
+from pairgen.store import Manifest, read_manifest, read_rows
+
+HEADLINES = ("consistent_accuracy", "accuracy", "first_slot", "parse_rate")
+"""The metrics a judge's table shows; a suite without them shows what it has."""
+STUDY = ROOT / "data" / "world" / "study.json"
+
+
+def summarise(experiment: Experiment, run: Path, outcome: Outcome, command: str, config: str) -> RunSummary:
+    """The run as the report wants it. Reads only sealed steps, so it can be made again at any time."""
+    plan = program(experiment)
+    done = [it for it in plan.iterations if it.number < len(outcome.iterations)]
+    iterations = tuple(_iteration(run, plan, record) for record in outcome.iterations)
+    return RunSummary(
+        title=f"pairgen: {experiment.name}", command=command, config=config, code_version=__version__,
+        suites=_suites(experiment, outcome.iterations), iterations=iterations,
+        changes=tuple(_changes(experiment, run, plan, len(done))), flows=tuple(_flows(run, plan)),
+        alarms=tuple(outcome.alarms) + ((f"The loop stopped early: {outcome.stopped}.",) if outcome.stopped else ()),
+        samples=tuple(_samples(run, plan, len(done))), reference=_reference(experiment),
+    )
+
+
+def _suites(experiment: Experiment, records: Sequence[Any]) -> tuple[Suite, ...]:
+    benchmarks = experiment.loop.evals if experiment.loop else ()
+    shown = []
+    for benchmark in benchmarks:
+        names = list(records[0]["evals"].get(benchmark.id, {})) if records else []
+        metrics = tuple(m for m in HEADLINES if m in names) or tuple(names[:3])
+        extra = tuple(m for m in ("sampled_accuracy", "vote_accuracy", "derivation") if m in names)
+        if metrics:
+            shown.append(Suite(benchmark.id, benchmark.label, metrics + extra, goal=benchmark.goal))
+    return tuple(shown)
+
+
+def _iteration(run: Path, plan: Program, record: Any) -> IterationSummary:
+    steps = plan.iterations[record["iteration"]]
+    data = record["data"]
+    loop = None
+    if data is not None:
+        manifests = [m for s in steps.stages.values() if (m := read_manifest(s.folder(run))) is not None]
+        loop = LoopRecord(
+            parse_rate=data["parse_rate"], agreement=data["agreement"], none_right=data["none_correct"],
+            all_right=data["all_correct"], classes_before=data["labels_before"], classes_after=data["labels_after"],
+            rows_kept=data["kept_judgments"], judgment_tokens=data["judgment_tokens"], length_gap=data["length_gap"],
+            tokens={m.name: _tokens(m) for m in manifests if _tokens(m)}, seconds=record["seconds"],
+        )
+    return IterationSummary(record["iteration"], record["evals"], loop, _training(run, steps.train))
+
+
+def _tokens(manifest: Manifest) -> int:
+    return int(manifest.log.get("prompt_tokens", 0) + manifest.log.get("completion_tokens", 0))
+
+
+def _training(run: Path, step: Step | None) -> tuple[Mapping[str, float], ...]:
+    if step is None:
+        return ()
+    path = step.folder(run) / "log.jsonl"
+    if not path.exists():
+        return ()
+    with path.open(encoding="utf-8") as file:
+        lines = [json.loads(line) for line in file]
+    return tuple({k: v for k, v in line.items() if isinstance(v, int | float)} for line in lines)
+
+
+def _changes(experiment: Experiment, run: Path, plan: Program, count: int) -> Iterator[Change]:
+    """Each evaluation's change from the seed to the last iteration, paired by item."""
+    if count < 2 or experiment.loop is None:
+        return
+    for benchmark in experiment.loop.evals:
+        first, last = (plan.iterations[i].evals[benchmark.id].folder(run) for i in (0, count - 1))
+        difference = compare(benchmark, first, last)
+        if difference is not None:
+            yield Change(benchmark.id, "accuracy", difference)
+
+
+def compare(benchmark: Benchmark[Any], before: Path, after: Path) -> Any:
+    """The paired bootstrap of two evaluations of one benchmark; None where they share no scored item."""
+    try:
+        return bootstrap_difference(_scores(benchmark, after), _scores(benchmark, before))
+    except UsageError:
+        return None
+
+
+def _scores(benchmark: Benchmark[Any], folder: Path) -> dict[str, float | None]:
+    return {row.id: benchmark.score(row) for row in read_rows(folder, EvalItem)}
+
+
+def _flows(run: Path, plan: Program) -> Iterator[StepFlow]:
+    rows: dict[str, int] = {}
+    for step in plan.steps.values():
+        manifest = read_manifest(step.folder(run))
+        if manifest is None:
+            continue
+        rows[step.name], log = manifest.rows, manifest.log
+        if manifest.row_class in (None, "EvalItem"):
+            continue
+        yield StepFlow(
+            step.name, sum(rows.get(name, 0) for name in step.inputs) or manifest.rows + sum(manifest.drops.values()),
+            manifest.rows, manifest.drops, log.get("requests", 0), log.get("reused", 0), log.get("prompt_tokens", 0),
+            log.get("completion_tokens", 0), log.get("cost", 0.0), log.get("seconds"),
+        )
+
+
+def _samples(run: Path, plan: Program, count: int, n: int = 8) -> Iterator[SamplePair]:
+    """Pairs the first iteration's judge was divided on: a right and a wrong judgment tell the most."""
+    if count < 2:
+        return
+    judged = next((s for s in plan.iterations[1].stages.values() if s.spec.writes is Judged), None)
+    if judged is None or read_manifest(judged.folder(run)) is None:
+        return
+    rows: Iterator[Judged] = read_rows(judged.folder(run))
+    divided = (row for row in rows if 0 < sum(j.agrees for j in row.judgments) < len(row.judgments))
+    for row in islice(divided, n):
+        pair = row.pair
+        right = next(j for j in row.judgments if j.agrees)
+        wrong = next(j for j in row.judgments if not j.agrees)
+        yield SamplePair(
+            pair.id, pair.instruction.text, pair.chosen, pair.rejected, pair.construction, pair.modified,
+            (_sample(right), _sample(wrong)),
+        )
+
+
+def _sample(judgment: Judgment) -> SampleJudgment:
+    return SampleJudgment(judgment.order, judgment.verdict, judgment.gold, judgment.status, judgment.text)
+
+
+def _reference(experiment: Experiment) -> ReferenceStudy | None:
+    """The recorded study's control and oracle, for runs on the embedded world."""
+    embedded = experiment.loop is not None and experiment.engines[experiment.loop.policy].model.startswith("builtin:")
+    return load_reference(STUDY) if embedded and STUDY.exists() else None

@@ -1,0 +1,86 @@
+"""State for resuming: weights, optimizer and counters after a step, so that going on gives the same bits.
+
+`out/resume-<step>/` holds safetensors and one JSON file; COMPLETE is written last and names the
+identity of the run. A folder without it, or with another run's, is never chosen and is deleted. No
+random state is kept: whatever is random in a step is a function of (seed, step).
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from pairgen.fs import make_dirs, remove, write_atomic
+
+KEEP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: optimizer steps done, tokens and seconds spent on them."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+def store(out: Path, identity: str, progress: Progress, trained: dict[str, nn.Parameter],
+          optimizer: torch.optim.Optimizer) -> None:
+    """Commit the state after `progress.step` steps, and drop all but the newest states."""
+    folder = out / f"resume-{progress.step}"
+    remove(folder)
+    make_dirs(folder)
+    write_atomic(folder / "model.safetensors", save({k: p.detach().contiguous() for k, p in trained.items()}))
+    write_atomic(folder / "optimizer.safetensors", save(_moments(trained, optimizer)))
+    write_atomic(folder / "progress.json", json.dumps(asdict(progress)).encode())
+    write_atomic(folder / "COMPLETE", identity.encode())
+    for old in _folders(out)[:-KEEP]:
+        remove(old)
+
+
+def restore(out: Path, identity: str, trained: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> Progress:
+    """Load the newest complete state of this very run into model and optimizer; a fresh start without one."""
+    for folder in reversed(_folders(out)):
+        marker = folder / "COMPLETE"
+        if not marker.is_file() or marker.read_text() != identity:
+            remove(folder)
+            continue
+        _load_model(load((folder / "model.safetensors").read_bytes()), trained)
+        _load_moments(load((folder / "optimizer.safetensors").read_bytes()), trained, optimizer)
+        return Progress(**json.loads((folder / "progress.json").read_text()))
+    return Progress()
+
+
+def discard(out: Path) -> None:
+    """Delete every state: the run is complete."""
+    for folder in _folders(out):
+        remove(folder)
+
+
+def _folders(out: Path) -> list[Path]:
+    """The state folders, oldest first."""
+    found = [p for p in out.glob("resume-*") if p.name.removeprefix("resume-").isdigit()]
+    return sorted(found, key=lambda p: int(p.name.removeprefix("resume-")))
+
+
+def _moments(trained: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = {name: optimizer.state[p] for name, p in trained.items() if p in optimizer.state}
+    return {f"{name}/{key}": value.contiguous() for name, item in state.items() for key, value in item.items()}
+
+
+@torch.no_grad()
+def _load_model(saved: dict[str, Tensor], trained: dict[str, nn.Parameter]) -> None:
+    for name, parameter in trained.items():
+        parameter.copy_(saved[name])
+
+
+def _load_moments(saved: dict[str, Tensor], trained: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+    for name, parameter in trained.items():
+        mine = {key.rsplit("/", 1)[1]: value for key, value in saved.items() if key.rsplit("/", 1)[0] == name}
+        # the step counter stays where the optimizer put it: on the CPU, or beside a fused optimizer's weights
+        optimizer.state[parameter] = {
+            key: value if key == "step" else value.to(parameter.device) for key, value in mine.items()
+        }

@@ -1,0 +1,177 @@
+"""What a training run is: the objective, the optimizer, the limits. Read by the CLI, so without torch.
+
+An objective is a preset's name or a weighted sum of terms; a preset is only a short way to write the
+terms, so both have one identity. Placement fields (`Runtime`) change speed and safety, never a weight
+beyond the last bits that another summation order moves.
+"""
+
+import inspect
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError, create_model, field_validator, model_validator
+
+from pairgen.engine import Frozen
+from pairgen.errors import nearest
+from pairgen.fingerprint import Runtime
+from pairgen.train.objectives import OBJECTIVES, Objective
+
+PRESETS: dict[str, list[dict[str, Any]]] = {
+    "sft": [{"use": "nll"}],
+    # DPO + NLL as in Pang et al. 2404.19733 (alpha 1, NLL per example), the compound loss Atla calls RPO
+    "rpo": [{"use": "dpo", "beta": 0.1}, {"use": "nll", "weight": 1.0, "norm": "example"}],
+    # Liu et al. 2405.16436
+    "regularized-po": [{"use": "dpo", "beta": 0.01}, {"use": "nll", "weight": 0.005}],
+    # Wang et al. 2411.10442
+    "mpo": [
+        {"use": "dpo", "weight": 0.8, "beta": 0.1}, {"use": "bco-pair", "weight": 0.2, "beta": 0.1}, {"use": "nll"},
+    ],
+    # the papers' whole losses; the terms of the same names are the preference parts
+    "orpo": [{"use": "nll"}, {"use": "orpo", "beta": 0.1}],
+    "cpo": [{"use": "cpo", "beta": 0.1}, {"use": "nll"}],
+}
+
+
+class Term(Frozen):
+    """One summand of the objective: `{use: dpo, beta: 0.1, weight: 1.0}`, parameters beside `use`."""
+
+    use: str
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    params: dict[str, float | bool | str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, value: Any) -> Any:
+        """Move the parameters into `params`, checked against the objective's own signature."""
+        if not isinstance(value, dict) or "use" not in value:
+            raise ValueError("a term of the objective is a mapping with `use:`, the name of a loss")
+        name, given = str(value["use"]), {**value, **value.get("params", {})}
+        if name not in OBJECTIVES:
+            raise ValueError(f"no loss {name!r}: {nearest(name, OBJECTIVES)}")
+        own = {key: item for key, item in given.items() if key not in {"use", "weight", "params"}}
+        weight = {"weight": value["weight"]} if "weight" in value else {}
+        return {"use": name, **weight, "params": _checked(name, own)}
+
+    @property
+    def objective(self) -> Objective:
+        """The loss it names."""
+        return OBJECTIVES[self.use]
+
+    @property
+    def per_token(self) -> bool:
+        """Whether the step's sum is divided by its target tokens rather than its rows."""
+        return self.params.get("norm") == "token"
+
+
+def _checked(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Every parameter of a loss, defaults filled in. Raises ValueError naming a wrong one."""
+    model = _parameters(name)
+    for key in given:
+        if key not in model.model_fields:
+            raise ValueError(f"loss {name!r} has no parameter {key!r}: {nearest(key, ['weight', *model.model_fields])}")
+    try:
+        return model.model_validate(given).model_dump()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"loss {name!r}: {first['loc'][0]}: {first['msg']}, found {first['input']!r}") from error
+
+
+@cache
+def _parameters(name: str) -> type[BaseModel]:
+    """The keyword arguments of a loss function as a model: annotations are types and limits."""
+    signature = inspect.signature(OBJECTIVES[name].loss).parameters.values()
+    fields: dict[str, Any] = {p.name: (p.annotation, p.default) for p in signature if p.kind is p.KEYWORD_ONLY}
+    return create_model(name, __base__=Frozen, **fields)
+
+
+class Lora(Frozen):
+    """Train low-rank adapters in place of all weights. `targets` are module names; none is every linear layer."""
+
+    r: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: tuple[str, ...] = ()
+
+
+class TrainConfig(Frozen):
+    """How to train. Units: rows for `batch_size`, tokens for limits, optimizer steps for the rest.
+
+    `learning_rate` has no default: a good one differs by hundreds between objectives. `kind_weights`
+    weighs rows by their `kind` within every mean of the loss. `micro_tokens` bounds memory: tokens
+    computed at once, whatever the batch size. `precision: auto` is bf16 autocast on a GPU, fp32 on a
+    CPU. `clip: 0` never clips. `checkpoint_every: 0` keeps no state for resuming but the one on a stop.
+    """
+
+    objective: tuple[Term, ...] = Field(default="sft", validate_default=True)  # type: ignore[assignment]
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    final_lr_ratio: float = Field(default=0.0, ge=0, le=1)
+    warmup_steps: int = Field(default=0, ge=0)
+    epochs: int = Field(default=1, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float = Field(default=1.0, ge=0)
+    kind_weights: dict[str, float] = {}
+    lora: Lora | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    max_prompt_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    seed: int = 0
+    micro_tokens: Runtime[int] = Field(default=4096, ge=1)
+    gradient_checkpointing: Runtime[bool] = False
+    checkpoint_every: Runtime[int] = Field(default=200, ge=0)
+    log_every: Runtime[int] = Field(default=1, ge=1)
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _expand(cls, value: Any) -> Any:
+        """A preset's terms; a loss by its name alone is that loss with its defaults."""
+        if not isinstance(value, str):
+            return value
+        if value not in PRESETS and value not in OBJECTIVES:
+            raise ValueError(f"no objective {value!r}: {nearest(value, PRESETS.keys() | OBJECTIVES.keys())}")
+        return PRESETS.get(value, [{"use": value}])
+
+    @field_validator("objective")
+    @classmethod
+    def _some_term(cls, value: tuple[Term, ...]) -> tuple[Term, ...]:
+        if not value:
+            raise ValueError("the objective has no terms")
+        return value
+
+    @field_validator("betas")
+    @classmethod
+    def _betas_below_one(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in value):
+            raise ValueError("betas lie in [0, 1)")
+        return value
+
+    @field_validator("kind_weights")
+    @classmethod
+    def _positive_weights(cls, value: dict[str, float]) -> dict[str, float]:
+        if not all(0 < weight < float("inf") for weight in value.values()):
+            raise ValueError("the weight of a kind is a positive number; leave rows out by filtering them")
+        return value
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether a term compares chosen with rejected."""
+        return any(term.objective.on == "pairs" for term in self.objective)
+
+    @property
+    def reads_targets(self) -> bool:
+        """Whether a term trains on demonstrations and chosen sides."""
+        return any(term.objective.on == "targets" for term in self.objective)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether a term compares with a reference model."""
+        return any(term.objective.needs_reference for term in self.objective)
+
+    @property
+    def reward_beta(self) -> float:
+        """The factor of the implicit rewards in the log: the first pair term's beta."""
+        return next((float(t.params["beta"]) for t in self.objective if "beta" in t.params), 1.0)

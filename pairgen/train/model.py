@@ -1,0 +1,132 @@
+"""A causal language model on its device, in its precision, with or without adapters; and its folder.
+
+Weights are held and updated in fp32; `bf16` is autocast around the forward pass. Dropout is off but for
+the adapters' own, so that log-probs before the first step are the reference's.
+"""
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from pairgen.errors import UsageError
+from pairgen.fs import fsync_dir, make_dirs, remove, write_atomic
+from pairgen.train.config import Lora, TrainConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The model being trained. `model` computes; `adapters` is its peft wrapper, if there is one."""
+
+    model: Any
+    adapters: Any | None
+    device: torch.device
+    bf16: bool
+    dtype: torch.dtype
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The precision of a forward pass."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+    @property
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The parameters that training moves, by name, tied ones once."""
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+
+def positions_of(folder: Path) -> int:
+    """The longest sequence a model takes, its attention window if that is shorter: our masks know no window."""
+    config = AutoConfig.from_pretrained(folder).get_text_config()
+    window = getattr(config, "sliding_window", None) or config.max_position_embeddings
+    return int(min(config.max_position_embeddings, window))
+
+
+def load(folder: Path, config: TrainConfig) -> Policy:
+    """Load a model for training. The same folder and seed give the same bits."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
+    attention = "pairgen_fp32" if bf16 and device.type == "cpu" else "sdpa"
+    dtype = AutoConfig.from_pretrained(folder).dtype or torch.float32
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
+    _switch_dropout_off(model)
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    torch.manual_seed(config.seed)  # adapters start at random
+    adapters = _with_adapters(model, config.lora) if config.lora else None
+    model.to(device).train()
+    return Policy(model, adapters, device, bf16, dtype)
+
+
+def _switch_dropout_off(model: Any) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
+
+
+def _with_adapters(model: Any, lora: Lora) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    if unknown := set(lora.targets) - names:
+        raise UsageError(f"lora.targets: no linear layer {sorted(unknown)[0]!r}; have: {', '.join(sorted(names))}")
+    return get_peft_model(model, LoraConfig(
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, task_type="CAUSAL_LM",
+        target_modules=list(lora.targets) or "all-linear",
+    ))
+
+
+def save(policy: Policy, init: Path, out: Path) -> None:
+    """Write the checkpoint: `init`'s own files with the new weights, in `init`'s dtype; `adapter/` beside.
+
+    Weights are written to a folder aside and moved in whole. After this the policy is spent: adapters
+    are merged and weights rounded to the dtype they are saved in.
+    """
+    aside = out / ".save.tmp"
+    remove(aside)
+    make_dirs(aside)
+    model = policy.model
+    if policy.adapters is not None:
+        policy.adapters.save_pretrained(aside / "adapter")
+        model = policy.adapters.merge_and_unload()
+    model.to(policy.dtype).save_pretrained(aside)
+    weights = [p for p in aside.iterdir() if p.name.startswith("model") or p.name == "adapter"]
+    for path in weights:
+        _move(path, out)
+    remove(aside)
+    for path in init.iterdir():
+        if path.is_file() and path.suffix in {".json", ".jinja", ".model", ".txt"} and not path.name.endswith(".index.json"):
+            write_atomic(out / path.name, path.read_bytes())
+
+
+def _move(path: Path, out: Path) -> None:
+    """Commit a file or folder of files that a library wrote: contents first, then the name."""
+    for part in [path, *path.rglob("*")]:
+        handle = os.open(part, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+    remove(out / path.name)
+    os.replace(path, out / path.name)
+    fsync_dir(out)
+
+
+def _attention_in_fp32(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
+                       **kwargs: Any) -> tuple[Tensor, None]:
+    """SDPA in fp32 within bf16 autocast on a CPU, where its bf16 backward pass is six times slower."""
+    with torch.autocast("cpu", enabled=False):
+        out, _ = sdpa_attention_forward(module, query.float(), key.float(), value.float(), mask, **kwargs)
+    return out.to(query.dtype), None
+
+
+ALL_ATTENTION_FUNCTIONS["pairgen_fp32"] = _attention_in_fp32
+ALL_MASK_ATTENTION_FUNCTIONS["pairgen_fp32"] = sdpa_mask

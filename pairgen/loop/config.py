@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SkipValidation
 
 from pairgen.engine import Frozen
 from pairgen.errors import UsageError, nearest
@@ -44,7 +44,7 @@ class LoopConfig(Frozen):
     stages: tuple[Stage, ...]
     train_on: tuple[str, ...]
     train: TrainConfig
-    evals: tuple[Benchmark[Any], ...] = ()
+    evals: tuple[SkipValidation[Benchmark[Any]], ...] = ()
     gate: Gate | None = None
     drift: Runtime[DriftLimits] = DriftLimits()
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pydantic import SkipValidation
+
 from pairgen.engine import Frozen
 from pairgen.errors import UsageError, nearest
 from pairgen.evals.benchmark import Benchmark, EvalItem
@@ -37,7 +39,7 @@ class Evaluation(Frozen):
     writes: ClassVar[type] = EvalItem
 
     use: str
-    benchmark: Benchmark[Any]
+    benchmark: SkipValidation[Benchmark[Any]]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from pairgen.report.text import visible
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -61,7 +63,7 @@ def _inline(text: str, name: str, alt: str) -> Markup:
         _themed(node, name, used)
     box = root.attrib["viewBox"]
     root.attrib.clear()
-    root.attrib |= {"viewBox": box, "role": "img", "aria-label": alt}
+    root.attrib |= {"viewBox": box, "role": "img", "aria-label": visible(alt)}
     return Markup(ET.tostring(root, encoding="unicode"))
 
 

@@ -78,9 +78,8 @@ def _load_model(saved: dict[str, Tensor], trained: dict[str, nn.Parameter]) -> N
 
 
 def _load_moments(saved: dict[str, Tensor], trained: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-    for name, parameter in trained.items():
-        mine = {key.rsplit("/", 1)[1]: value for key, value in saved.items() if key.rsplit("/", 1)[0] == name}
-        # the step counter stays where the optimizer put it: on the CPU, or beside a fused optimizer's weights
-        optimizer.state[parameter] = {
-            key: value if key == "step" else value.to(parameter.device) for key, value in mine.items()
-        }
+    # the step counter stays where it was saved from: the CPU, unless a fused optimizer keeps it beside the weights
+    for key, value in saved.items():
+        name, _, moment = key.rpartition("/")
+        place = "cpu" if moment == "step" and not optimizer.defaults["fused"] else trained[name].device
+        optimizer.state[trained[name]][moment] = value.to(place)

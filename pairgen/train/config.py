@@ -102,7 +102,7 @@ class TrainConfig(Frozen):
     CPU. `clip: 0` never clips. `checkpoint_every: 0` keeps no state for resuming but the one on a stop.
     """
 
-    objective: tuple[Term, ...] = Field(default="sft", validate_default=True)  # type: ignore[assignment]
+    objective: tuple[Term, ...] = Field(default="sft", validate_default=True)
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     final_lr_ratio: float = Field(default=0.0, ge=0, le=1)

@@ -33,7 +33,7 @@ def target_logps(model: Any, batch: MicroBatch) -> Tensor:
     chunk = max(1, LOGITS // model.config.get_text_config().vocab_size)
     if len(hidden_ND) <= chunk:
         return _logps(model, hidden_ND, batch.labels_N)
-    parts = zip(hidden_ND.split(chunk), batch.labels_N.split(chunk), strict=True)
+    parts = zip(torch.split(hidden_ND, chunk), torch.split(batch.labels_N, chunk), strict=True)
     return torch.cat([checkpoint(_logps, model, h, labels, use_reentrant=False) for h, labels in parts])
 
 

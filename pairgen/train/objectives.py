@@ -143,12 +143,12 @@ def sppo_hard(x: Pairs, *, beta: Positive = 0.001) -> "Tensor":
 
 
 def apo_zero(x: Pairs, *, beta: Positive = 0.1) -> "Tensor":
-    """(1 - s(beta c)) + s(beta j): chosen up, rejected down. D'Oosterlinck et al. 2408.06266, Eq. 7 plus 1."""
+    """(1 - s(beta c)) + s(beta j): chosen up, rejected down. 2408.06266, Eq. 7 plus 1."""
     return (-beta * x.c).sigmoid() + (beta * x.j).sigmoid()
 
 
 def apo_down(x: Pairs, *, beta: Positive = 0.1) -> "Tensor":
-    """s(beta c) + (1 - s(beta h)): both down, rejected more. D'Oosterlinck et al. 2408.06266, Eq. 8 plus 1."""
+    """s(beta c) + (1 - s(beta h)): both down, rejected more. 2408.06266, Eq. 8 plus 1."""
     return (beta * x.c).sigmoid() + (-beta * x.h).sigmoid()
 
 

@@ -13,7 +13,7 @@ Names: R rows, K branches, N target tokens, B blocks, T tokens of a block.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -64,8 +64,8 @@ class MicroBatch:
 
     def to(self, device: torch.device) -> "MicroBatch":
         """The same on a device."""
-        moved = {name: getattr(self, name) for name in self.__slots__}
-        return MicroBatch(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in moved.items()})
+        names = [f.name for f in fields(self) if f.name != "tokens"]
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 def micro_batches(examples: Sequence[Example], micro_tokens: int) -> list[MicroBatch]:
@@ -162,7 +162,8 @@ def _tensors(ids_BT: Ints, positions_BT: Ints, tree_BT: Ints, branch_BT: Ints, a
     return MicroBatch(
         ids_BT=torch.from_numpy(ids_BT), positions_BT=torch.from_numpy(positions_BT),
         mask_B1TT=_mask(torch.from_numpy(tree_BT), torch.from_numpy(branch_BT)),
-        at_N=torch.from_numpy(np.concatenate(at)), labels_N=torch.from_numpy(np.concatenate(labels).astype(np.int64)),
+        at_N=torch.from_numpy(np.concatenate(at)),
+        labels_N=torch.from_numpy(np.concatenate(labels).astype(np.int64)),
         branch_N=torch.repeat_interleave(tokens_K), tokens_K=tokens_K,
         rows_R=torch.tensor(list(chosen)), chosen_R=torch.tensor(list(chosen.values())),
         pair_P=torch.tensor([place[row] for row in rejected], dtype=torch.long),

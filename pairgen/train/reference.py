@@ -32,7 +32,7 @@ def cached_logps(policy: Policy, weights: str, data: Encoded, out: Path, micro_t
     key = digest({"weights": weights, "data": data.digest, "bf16": policy.bf16, "device": policy.device.type})
     path = out / "reference" / f"{key[:16]}.safetensors"
     if path.is_file():
-        logps_M2 = load(path.read_bytes())["logps"]
+        logps_M2: Tensor = load(path.read_bytes())["logps"]
     else:
         logps_M2 = compute_logps(policy, data.examples, micro_tokens)
         make_dirs(path.parent)

@@ -1,0 +1,194 @@
+"""The training loop, to be read from top to bottom: encode, reference, step, log, save.
+
+What a step trains on is a pure function of (seed, step), and every mean is over the whole optimizer
+step, so neither micro-batches nor an interruption change a result. On one machine and one number of
+torch threads the same config, rows and initial weights give the same bits.
+
+Names: R rows of a micro-batch, P pairs among them, M examples of the training set.
+"""
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoTokenizer
+
+from pairgen.errors import PairgenError
+from pairgen.fingerprint import JSON, digest, folder_digest, identity
+from pairgen.fs import append_line, clear_temps, make_dirs, write_atomic
+from pairgen.records import Demonstration, Drop, Preference
+from pairgen.train import checkpoint
+from pairgen.train.checkpoint import Progress
+from pairgen.train.config import TrainConfig
+from pairgen.train.encode import Example, encode
+from pairgen.train.logps import branch_logps
+from pairgen.train.metrics import StepLog, Tally
+from pairgen.train.model import Policy, load, positions_of, save
+from pairgen.train.objectives import Pairs, Targets
+from pairgen.train.packing import MicroBatch, micro_batches
+from pairgen.train.reference import cached_logps
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """A finished training: optimizer steps, tokens computed, seconds, the last step's numbers, unused rows."""
+
+    steps: int
+    tokens: int
+    seconds: float
+    metrics: dict[str, JSON]
+    drops: list[Drop]
+
+
+def train(
+    config: TrainConfig, rows: Iterable[Demonstration | Preference], init: Path, out: Path, *,
+    reference: Path | None = None, on_step: Callable[[StepLog], None] | None = None,
+) -> TrainResult:
+    """Train the model in `init` on rows, and write the checkpoint to `out` in Hugging Face format.
+
+    Pairs are compared with the model in `reference` (`init` without one). Run again after a crash, it
+    goes on from the last kept state. `on_step` may raise to stop: the state is kept first. Raises
+    UsageError when there is nothing to train on and PairgenError when the loss is no longer finite.
+    """
+    make_dirs(out)
+    clear_temps(out)
+    data = encode(rows, AutoTokenizer.from_pretrained(init), config, positions_of(init))
+    examples, steps = data.examples, total_steps(config, len(data.examples))
+    policy = load(init, config)
+    ref_M2 = torch.zeros(len(examples), 2)
+    if config.needs_reference:
+        judge = load(reference, config) if reference else policy
+        ref_M2 = cached_logps(judge, folder_digest(reference or init), data, out, config.micro_tokens)
+    optimizer = make_optimizer(config, policy)
+    run = digest({"config": identity(config), "data": data.digest, "init": folder_digest(init),
+                  "reference": folder_digest(reference) if reference else None, "bf16": policy.bf16})
+    done = checkpoint.restore(out, run, policy.trained, optimizer)
+    _cut_log(out / "log.jsonl", done.step)
+    log: StepLog | None = None
+    while done.step < steps:
+        started = time.monotonic()
+        torch.manual_seed(config.seed * 1_000_003 + done.step)  # dropout of adapters
+        lr = learning_rate(config, done.step, steps)
+        index = batch_at(config, done.step, len(examples))
+        tally = optimizer_step(config, policy, optimizer, [examples[i] for i in index], ref_M2[index], lr)
+        seconds = time.monotonic() - started
+        done = Progress(done.step + 1, done.tokens + tally.tokens, done.seconds + seconds)
+        log = tally.log(done.step, steps, lr, seconds)
+        if done.step % config.log_every == 0 or done.step == steps:
+            append_line(out / "log.jsonl", json.dumps(asdict(log)).encode())
+        if config.checkpoint_every and done.step % config.checkpoint_every == 0 and done.step < steps:
+            checkpoint.store(out, run, done, policy.trained, optimizer)
+        try:
+            if on_step:
+                on_step(log)
+        except BaseException:
+            checkpoint.store(out, run, done, policy.trained, optimizer)
+            raise
+    save(policy, init, out)
+    checkpoint.discard(out)
+    return TrainResult(done.step, done.tokens, done.seconds, log.metrics() if log else {}, data.drops)
+
+
+def total_steps(config: TrainConfig, rows: int) -> int:
+    """Optimizer steps of a run; the last of an epoch may be smaller."""
+    steps = config.epochs * math.ceil(rows / config.batch_size)
+    return min(steps, config.max_steps or steps)
+
+
+def batch_at(config: TrainConfig, step: int, rows: int) -> list[int]:
+    """The rows of a step: each epoch is one shuffle of all rows, drawn from (seed, epoch)."""
+    epoch, place = divmod(step, math.ceil(rows / config.batch_size))
+    order = list(range(rows))
+    random.Random(f"{config.seed}/{epoch}").shuffle(order)
+    return order[place * config.batch_size : (place + 1) * config.batch_size]
+
+
+def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
+    """The rate of a step: linear warm-up, then down to `final_lr_ratio` of the peak at the last step."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
+    shape = {"linear": 1 - progress, "cosine": 0.5 * (1 + math.cos(math.pi * progress)), "constant": 1.0}
+    floor = config.final_lr_ratio
+    return config.learning_rate * (floor + (1 - floor) * shape[config.schedule])
+
+
+def make_optimizer(config: TrainConfig, policy: Policy) -> torch.optim.Optimizer:
+    """AdamW; norms and biases (one-dimensional) do not decay."""
+    trained = policy.trained.values()
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, betas=config.betas,
+                             eps=config.eps, fused=True)
+
+
+def optimizer_step(config: TrainConfig, policy: Policy, optimizer: torch.optim.Optimizer,
+                   examples: Sequence[Example], ref_M2: Tensor, lr: float) -> Tally:
+    """One step on these examples. The loss is normalised over all of them, however they are cut up."""
+    tally = Tally(config.reward_beta, config.needs_reference)
+    totals = step_totals(config, examples)
+    for batch in micro_batches(examples, config.micro_tokens):
+        with policy.autocast():
+            logps_K = branch_logps(policy.model, batch.to(policy.device)).cpu()
+        targets, pairs, weights_R = _sides(batch, logps_K, examples, ref_M2)
+        loss = sum_of_terms(config, targets, pairs, weights_R, weights_R[batch.pair_P], totals)
+        loss.backward()  # type: ignore[no-untyped-call]
+        tally.add(loss, targets, pairs, batch.tokens)
+    norm = nn.utils.clip_grad_norm_(policy.trained.values(), config.clip or math.inf)
+    tally.grad_norm = float(norm)
+    if not math.isfinite(tally.loss) or not math.isfinite(tally.grad_norm):
+        raise PairgenError(f"training diverged: loss {tally.loss}, gradient norm {tally.grad_norm}; lower learning_rate")
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+    optimizer.zero_grad()
+    return tally
+
+
+def step_totals(config: TrainConfig, examples: Sequence[Example]) -> list[float]:
+    """What each term's sum over the step is divided by: weighted rows it reads, or their target tokens."""
+    tokens = sum(e.weight * int(e.chosen.targets.sum()) for e in examples)
+    rows = sum(e.weight for e in examples)
+    pairs = sum(e.weight for e in examples if e.rejected is not None)
+    return [tokens if t.per_token else rows if t.objective.on == "targets" else pairs for t in config.objective]
+
+
+def sum_of_terms(config: TrainConfig, targets: Targets, pairs: Pairs, weights_R: Tensor, weights_P: Tensor,
+                 totals: Sequence[float]) -> Tensor:
+    """This micro-batch's share of the step's loss."""
+    reads: dict[str, tuple[Any, Tensor]] = {"targets": (targets, weights_R), "pairs": (pairs, weights_P)}
+    loss = targets.logps_B.new_zeros(())
+    for term, total in zip(config.objective, totals, strict=True):
+        x, weights_B = reads[term.objective.on]
+        if len(weights_B):  # a step of demonstrations alone has no pairs, and no total to divide by
+            loss = loss + term.weight / total * (weights_B * term.objective.loss(x, **term.params)).sum()
+    return loss
+
+
+def _sides(batch: MicroBatch, logps_K: Tensor, examples: Sequence[Example], ref_M2: Tensor) -> tuple[Targets, Pairs, Tensor]:
+    """A micro-batch's log-probs by side, and the weights of its rows."""
+    targets = Targets(logps_K[batch.chosen_R], batch.tokens_K[batch.chosen_R].float())
+    ref_P2 = ref_M2[batch.rows_R[batch.pair_P]]
+    pairs = Pairs(
+        chosen_B=targets.logps_B[batch.pair_P], rejected_B=logps_K[batch.rejected_P],
+        ref_chosen_B=ref_P2[:, 0], ref_rejected_B=ref_P2[:, 1],
+        chosen_tokens_B=targets.tokens_B[batch.pair_P], rejected_tokens_B=batch.tokens_K[batch.rejected_P].float(),
+    )
+    return targets, pairs, torch.tensor([examples[i].weight for i in batch.rows_R.tolist()])
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Keep the lines of the steps that are kept: those after the restored one are taken again."""
+    if path.is_file():
+        lines = path.read_bytes().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= step]
+        write_atomic(path, b"".join(whole))

@@ -7,15 +7,28 @@ from rapidfuzz.distance import Levenshtein
 from pairgen.parsers import MARKERS
 from pairgen.records import Contrast
 
+_CANNOT = r"(?:can ?not|can['’]t|won['’]t|will not|(?:am|['’]m) (?:not able|unable) to|must decline to)"
+_HELP = (
+    r"(?:help|assist|provide|fulfil?l|comply|do that|do this|create|write|generate|answer|support"
+    r"|engage|discuss|share|offer|give you|participate|complete|continue|condone|promote|respond|produce"
+    r"|suggest|recommend)"
+)
 REFUSAL = re.compile(
-    r"^\W*(?:I(?:['’]m| am) (?:sorry|unable|not able)|I (?:cannot|can['’]t|won['’]t|am not able to)|Sorry,? (?:but )?I"
-    r"|As an AI\b|Unfortunately, I (?:cannot|can['’]t))",
+    # an opening of at most one clause: an apology, "unfortunately", "as an AI language model"
+    r"^\W*(?:(?:I(?:['’]m| am) (?:\w+ )?sorry|sorry|I apologi[sz]e|my apologies|unfortunately"
+    r"|as an AI\b[^.!?\n]{0,40}?)[,.:;]?\s*(?:but\s+)?(?:as an AI\b[^.!?\n]{0,40}?,?\s*)?)?"
+    rf"I ?(?:{_CANNOT}\s+(?:\w+\s+){{0,4}}?{_HELP}\b|do(?:n['’]t| not) (?:feel comfortable|have the ability)"
+    r"|(?: am|['’]m) not comfortable)",
     re.IGNORECASE,
 )
+_TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
 def is_refusal(text: str) -> bool:
-    """Whether an answer opens with a refusal (English phrasing only)."""
+    """Whether an answer opens by declining the task (English phrasing only).
+
+    An apology or an "I can't" alone is no refusal: "I'm sorry to hear that", "I can't wait".
+    """
     return REFUSAL.match(text) is not None
 
 
@@ -26,12 +39,17 @@ def leaks_marker(text: str) -> bool:
 
 def normalised(text: str) -> str:
     """Case, spacing and punctuation at the ends taken out: equal texts are the same to a reader."""
-    return " ".join(text.casefold().split()).strip(" .!?\"'")
+    joined = " ".join(text.casefold().split())
+    return joined.strip(" .!?\"'") or joined
 
 
 def contrast(chosen: str, rejected: str) -> Contrast:
-    """How far apart the two texts are. Equal or empty sides count as ratio 1 and 0."""
-    left, right = set(chosen.split()), set(rejected.split())
+    """How far apart the two texts are. Two empty texts have Jaccard 1; an empty chosen, length ratio 0.
+
+    Jaccard is over the sets of words and single punctuation marks as written: CLAIR (arXiv
+    2408.06266, Table 1) says "token-level" and names no tokenizer.
+    """
+    left, right = set(_TOKEN.findall(chosen)), set(_TOKEN.findall(rejected))
     union = left | right
     return Contrast(
         jaccard=len(left & right) / len(union) if union else 1.0,

@@ -68,6 +68,10 @@ class EngineConfig(Frozen):
     revision: str | None = None
     concurrency: Runtime[int] = Field(default=64, ge=1)
 
+    def answers_as(self, weights: str | None = None) -> JSON:
+        """The `Engine.identity` of what this opens, holding `weights` or its own; nothing is opened."""
+        raise TypeError(f"engine {self.use!r} does not say what answers")
+
     def open(self) -> "Engine":
         """Build the engine: this loads weights or opens connections."""
         raise TypeError(f"engine {self.use!r} does not say how to open")

@@ -15,8 +15,13 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel
 
+from pairgen.errors import UsageError
+
 T = TypeVar("T")
 PLACEMENT = "pairgen:placement"
+WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf"}
+MODEL_FILES = WEIGHTS | {".json", ".jinja", ".model", ".txt", ".tiktoken", ".py"}
+NOT_THE_MODEL = {"manifest.json", "trainer_state.json", "training_args.bin", "optimizer.pt", "scheduler.pt"}
 Runtime = Annotated[T, PLACEMENT]
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
@@ -38,7 +43,7 @@ def identity(value: Any) -> JSON:
         kept = {k: f for k, f in type(value).model_fields.items() if PLACEMENT not in f.metadata}
         return {name: identity(getattr(value, name)) for name in sorted(kept)}
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: identity(getattr(value, f.name)) for f in sorted(fields(value), key=lambda f: f.name)}
+        return {name: identity(getattr(value, name)) for name in sorted(f.name for f in fields(value))}
     raise TypeError(f"no identity for {type(value).__name__}: give it one or mark the field Runtime")
 
 
@@ -50,7 +55,8 @@ def _mapping(value: Mapping[Any, Any]) -> JSON:
 
 def canonical(value: JSON) -> bytes:
     """One spelling per value: sorted keys, no spaces, ASCII, so that lone surrogates survive."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return text.encode()
 
 
 def digest(value: JSON) -> str:
@@ -68,12 +74,15 @@ def file_digest(path: Path) -> str:
 
 
 def folder_digest(path: Path) -> str:
-    """sha256 over the names and contents of a model folder's files, manifests and logs left out."""
-    model_files = sorted(
-        p for p in path.iterdir() if p.is_file() and p.suffix in {".safetensors", ".json", ".jinja", ".model"}
-        and p.name not in {"manifest.json", "trainer_state.json"}
-    )
-    return digest({p.name: file_digest(p) for p in model_files})
+    """sha256 over the names and contents of a model folder's files, manifests and logs left out.
+
+    Raises UsageError for a folder without weights: all of those would be the same model.
+    """
+    found = [p for p in path.iterdir() if p.suffix in MODEL_FILES and p.name not in NOT_THE_MODEL]
+    files = sorted(p for p in found if p.is_file() and not p.name.startswith("rng_state"))
+    if not any(p.suffix in WEIGHTS for p in files):
+        raise UsageError(f"{path}: no model here (a model folder holds weights in .safetensors files)")
+    return digest({p.name: file_digest(p) for p in files})
 
 
 def diff(old: JSON, new: JSON, path: str = "") -> list[str]:

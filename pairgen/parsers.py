@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 VERDICT = re.compile(r"\[\[\s*(A|B|C|tie)\s*\]\]", re.IGNORECASE)
+ENDS_IN_VERDICT = re.compile(VERDICT.pattern + r"\W*\Z", re.IGNORECASE)
 
 CATEGORIES = (
     "Coding", "Mathematical reasoning", "Asking for Advice", "Brainstorming", "Classification",
@@ -16,6 +17,9 @@ CATEGORIES = (
     "Humanity, History or Social Studies", "Other",
 )
 """The 15 instruction categories of Self-Taught Evaluators (arXiv 2408.02666, Figure 7)."""
+
+LENGTHS = ("a", "b", "c", "d", "e")
+"""The expected length of a good answer, from one sentence (a) to three paragraphs or more (e)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +34,16 @@ def read_verdict(text: str, finish: str = "stop") -> Verdict:
     """The verdict of a judgment: ok | tie | multiple | none | truncated.
 
     The last line that holds a verdict decides, and only when that line holds one distinct verdict:
-    earlier lines may weigh both. A reply cut at its token limit has no verdict unless it was given.
+    earlier lines may weigh both. A reply cut at its token limit was still weighing, unless its very
+    last word is a verdict.
     """
+    if finish == "length" and not ENDS_IN_VERDICT.search(text):
+        return Verdict(None, "truncated")
     for line in reversed(text.splitlines()):
         found = {match.upper() for match in VERDICT.findall(line)}
         if found:
             return _decide(found)
-    return Verdict(None, "truncated" if finish == "length" else "none")
+    return Verdict(None, "none")
 
 
 def _decide(found: set[str]) -> Verdict:
@@ -52,14 +59,24 @@ def parse_verdict(reply: str) -> dict[str, str] | None:
     return {"verdict": verdict.winner} if verdict.winner else None
 
 
+TAG_LINES = tuple(
+    # a list number and Markdown emphasis before the name are common
+    re.compile(rf"(?aim)^[^\w\n]*(?:[1-3][.)][ \t]*)?{name}[^\w\n]*:{value}")
+    for name, value in (
+        ("Category", r"[ \t]*(.+?)[ \t\r]*$"),
+        ("Complexity", r"[^\w\n]*([0-9]{1,2})(?![\w.,]*[0-9])"),
+        ("Length", r"[^\w\n]*([a-e])(?:[^\w\s]|[ \t\r]*$)"),
+    )
+)
+"""Category, complexity and length, each read on its own line: "a paragraph" is not the bucket (a)."""
+
+
 def parse_tags(reply: str) -> dict[str, str] | None:
     """The tagger's three lines `Category:`, `Complexity:` (1-10), `Length:` (bucket a-e)."""
-    category = re.search(r"^\W*Category\W*:\s*(.+?)\s*$", reply, re.IGNORECASE | re.MULTILINE)
-    complexity = re.search(r"^\W*Complexity\W*:\D*(\d+)", reply, re.IGNORECASE | re.MULTILINE)
-    length = re.search(r"^\W*Length\W*:\W*([a-e])\b", reply, re.IGNORECASE | re.MULTILINE)
+    category, complexity, length = (pattern.search(reply) for pattern in TAG_LINES)
     if not (category and complexity and length) or not 1 <= int(complexity.group(1)) <= 10:
         return None
-    wanted = category.group(1).strip(" .*").casefold()
+    wanted = category.group(1).strip(" .*_<>[]'\"").casefold()
     name = next((c for c in CATEGORIES if c.casefold() == wanted), None)
     if name is None:
         return None
@@ -73,7 +90,8 @@ MODIFIED = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 MARKERS = re.compile(
-    r"User Question Modified|The (?:start|end) of Assistant['’]s answer to the modified instruction",
+    r"User Question Modified|The (?:start|end) of Assistant['’]s answer to the modified instruction"
+    r"|\[The (?:start|end) of the (?:baseline|good|worse) answer\]",
     re.IGNORECASE,
 )
 
@@ -92,3 +110,10 @@ PARSERS: dict[str, Callable[[str], dict[str, str] | None]] = {
     "tags": parse_tags,
     "modified": parse_modified,
 }
+
+PARTS: dict[str, frozenset[str]] = {
+    "verdict": frozenset({"verdict"}),
+    "tags": frozenset({"category", "complexity", "length"}),
+    "modified": frozenset({"modified", "answer"}),
+}
+"""The named parts each parser returns, so that a stage can refuse a prompt that does not give its own."""

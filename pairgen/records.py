@@ -63,7 +63,7 @@ class Candidates:
 class Contrast:
     """How far apart two texts are.
 
-    `jaccard` is over whitespace tokens in [0, 1]; `levenshtein` counts character edits;
+    `jaccard` is over sets of words and punctuation marks, in [0, 1]; `levenshtein` counts character edits;
     `length_ratio` is len(rejected) / len(chosen) in characters.
     """
 

@@ -18,9 +18,15 @@ SCALARS: dict[Any, pa.DataType] = {
 }
 
 
-@cache
 def schema_of(cls: type) -> pa.Schema:
     """The Arrow schema of a row class. Raises TypeError for an annotation with no Arrow type."""
+    return _schema(cls)
+
+
+@cache
+def _schema(cls: Any) -> pa.Schema:
+    if not is_dataclass(cls):
+        raise TypeError(f"no Arrow schema for {cls}: a row class is a dataclass")
     hints = get_type_hints(cls)
     return pa.schema([pa.field(f.name, *_arrow(hints[f.name])) for f in fields(cls)])
 
@@ -38,33 +44,40 @@ def _arrow(hint: Any) -> tuple[pa.DataType, bool]:
     if get_origin(hint) is tuple:
         item, nullable = _arrow(get_args(hint)[0])
         return pa.list_(pa.field("item", item, nullable)), False
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return pa.struct(list(schema_of(hint))), False
     raise TypeError(f"no Arrow type for {hint}")
 
 
 def to_batch(cls: type[R], rows: Sequence[R]) -> pa.RecordBatch:
     """Rows as one record batch with the class's schema; lone surrogates become U+FFFD."""
-    schema, dump = schema_of(cls), _dumper(cls)
+    row_class: Any = cls
+    schema, dump = schema_of(cls), _dumper(row_class)
     dicts = [dump(row) for row in rows]
     try:
         return pa.RecordBatch.from_pylist(dicts, schema=schema)
     except UnicodeEncodeError:
-        return pa.RecordBatch.from_pylist([_mend(d) for d in dicts], schema=schema)
+        return pa.RecordBatch.from_pylist([_mended(d) for d in dicts], schema=schema)
 
 
 def from_batch(cls: type[R], batch: pa.RecordBatch) -> list[R]:
     """The rows of a record batch."""
-    load = _loader(cls)
+    row_class: Any = cls
+    load = _loader(row_class)
     return [load(item) for item in batch.to_pylist()]
 
 
-def _mend(value: Any) -> Any:
+def mend(text: str) -> str:
+    """The text as UTF-8 can hold it: surrogate pairs are joined, lone surrogates become U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _mended(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return mend(value)
     if isinstance(value, dict):
-        return {k: _mend(v) for k, v in value.items()}
-    return [_mend(v) for v in value] if isinstance(value, list) else value
+        return {k: _mended(v) for k, v in value.items()}
+    return [_mended(v) for v in value] if isinstance(value, list) else value
 
 
 def _identity(value: Any) -> Any:

@@ -7,10 +7,12 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from pairgen.errors import UsageError
 from pairgen.fingerprint import JSON, file_digest
@@ -30,14 +32,25 @@ class Record:
 
 def is_hub_name(path: str) -> bool:
     """Whether a path that is no file here looks like `owner/name` on the hub."""
-    return path.count("/") == 1 and not resolve(path).exists() and "." not in path.split("/")[1] and path[0] not in "./~"
+    if path.count("/") != 1 or path[0] in "./~" or "\0" in path or _kind(Path(path)) in READERS:
+        return False
+    return not _exists(resolve(path))
 
 
 def source_identity(path: str, split: str, revision: str | None) -> JSON:
-    """What the input is, wherever it lies: the digest of its bytes, or the hub name with its revision."""
+    """What the input is, in whatever folder: its name and the digest of its bytes, or the hub name.
+
+    The file's name counts because rows keep it as their source and its ending says how to read it.
+    """
     if is_hub_name(path):
         return {"hub": path, "split": split, "revision": revision}
-    return {"sha256": file_digest(_existing(path))}
+    file = _existing(path)
+    return {"name": file.name, "sha256": file_digest(file)}
+
+
+def source_name(path: str) -> str:
+    """What rows say they come from: the file's name without its folder, or the hub name."""
+    return path if is_hub_name(path) else resolve(path).name
 
 
 def read_records(path: str, split: str = "train", revision: str | None = None) -> Iterator[Record]:
@@ -46,18 +59,33 @@ def read_records(path: str, split: str = "train", revision: str | None = None) -
         yield from _hub(path, split, revision)
         return
     file = _existing(path)
-    suffixes = [s.lower() for s in file.suffixes]
-    kind = next((s for s in reversed(suffixes) if s not in {".gz"}), "")
-    reader = READERS.get(kind)
-    if reader is None:
-        raise UsageError(f"{file}: unknown kind of file {kind or '(no suffix)'!r}; have: {', '.join(sorted(READERS))}")
-    yield from reader(file)
+    kind = _kind(file)
+    if kind not in READERS:
+        have = ", ".join(sorted(READERS))
+        raise UsageError(f"{file}: unknown kind of file {kind or '(no suffix)'!r}; have: {have}")
+    yield from READERS[kind](file)
+
+
+def _kind(file: Path) -> str:
+    """The ending that says how to read a file: `.jsonl` of `x.JSONL` and of `x.jsonl.gz`."""
+    name = file.name.lower().removesuffix(".gz")
+    return Path(name).suffix
+
+
+def _exists(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError:  # a name too long, a folder that may not be entered
+        return False
 
 
 def _existing(path: str) -> Path:
     file = resolve(path)
-    if not file.exists():
-        raise UsageError(f"{path}: no such file; data.path is a JSONL, JSON, CSV, Parquet or Arrow file, or a hub name owner/name")
+    if not _exists(file):
+        raise UsageError(
+            f"{path[:300]}: no such file; data.path is a JSONL, JSON, CSV, Parquet or Arrow file, "
+            "or a hub name owner/name"
+        )
     if file.is_dir():
         raise UsageError(f"{path}: is a folder; name one file")
     try:
@@ -70,17 +98,37 @@ def _existing(path: str) -> Path:
     return file
 
 
+@contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
+    """The file's bytes, unpacked when it is gzipped. Damage raises UsageError."""
+    zipped = file.suffix.lower() == ".gz"
+    try:
+        with gzip.open(file, "rb") if zipped else file.open("rb") as stream:
+            yield cast(BinaryIO, stream)
+    except (EOFError, zlib.error, OSError) as error:
+        raise UsageError(f"{file}: cannot be read ({_one_line(error)})") from error
+
+
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    opened = gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb")
-    with opened as stream:
-        for number, raw in enumerate(stream, 1):
+    with _opened(file) as stream:
+        number = 0
+        while raw := stream.readline(MAX_LINE + 1):
+            number += 1
             if len(raw) > MAX_LINE:
-                raise UsageError(f"{file}:{number}: a line of {len(raw):,} bytes; the limit is {MAX_LINE:,}")
-            try:
-                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise UsageError(f"{file}:{number}: not UTF-8 at byte {error.start} of the line; convert the file to UTF-8") from error
-            yield number, text
+                raise UsageError(f"{file}:{number}: a line of more than {MAX_LINE:,} bytes")
+            yield number, _decoded(raw, file, number)
+
+
+def _decoded(raw: bytes, file: Path, first: int) -> str:
+    """UTF-8 bytes that begin at line `first`, as text; a byte order mark at the start is skipped."""
+    try:
+        return raw.decode("utf-8-sig" if first == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        line = first + raw.count(b"\n", 0, error.start)
+        column = error.start - (raw.rfind(b"\n", 0, error.start) + 1)
+        raise UsageError(
+            f"{file}:{line}: not UTF-8 at byte {column} of the line; convert the file to UTF-8"
+        ) from error
 
 
 def _jsonl(file: Path) -> Iterator[Record]:
@@ -90,29 +138,46 @@ def _jsonl(file: Path) -> Iterator[Record]:
 
 
 def _loads(text: str, where: str) -> Any:
+    """The value of a JSON text. `where` is its file, or its file and line."""
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        detail = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-        raise UsageError(f"{where}: not JSON ({detail})") from error
+    except json.JSONDecodeError as error:
+        line = "" if where.rpartition(":")[2].isdecimal() else f":{error.lineno}"
+        raise UsageError(f"{where}{line}: not JSON ({error.msg} at character {error.colno})") from error
+    except RecursionError as error:
+        raise UsageError(f"{where}: not JSON we can read (nested too deeply)") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise UsageError(f"{where}: not JSON we can read ({_one_line(error)})") from error
 
 
 def _json(file: Path) -> Iterator[Record]:
-    values = _loads("".join(text for _, text in _lines(file)), str(file))
+    with _opened(file) as stream:
+        text = _decoded(stream.read(), file, 1)
+    try:
+        values = _loads(text, str(file))
+    except UsageError as error:
+        if "Extra data" in str(error):
+            raise UsageError(f"{error}; for one record a line name the file .jsonl") from error
+        raise
     if not isinstance(values, list):
-        raise UsageError(f"{file}: a JSON file holds one list of records; for one record a line name it .jsonl")
+        raise UsageError(f"{file}: a JSON file holds a list of records; for one a line name it .jsonl")
     for index, value in enumerate(values):
         yield Record(f"{file}[{index}]", value)
 
 
 def _csv(file: Path) -> Iterator[Record]:
     csv.field_size_limit(MAX_LINE)
-    text = io.StringIO("".join(line for _, line in _lines(file)), newline="")
-    reader = csv.DictReader(text, delimiter="\t" if ".tsv" in file.suffixes else ",", strict=True)
+    with _opened(file) as stream:
+        text = io.StringIO(_decoded(stream.read(), file, 1), newline="")
+    reader = csv.DictReader(text, delimiter="\t" if _kind(file) == ".tsv" else ",", strict=True)
     try:
+        header = reader.fieldnames or []
+        if len(set(header)) != len(header):
+            raise UsageError(f"{file}:1: two columns of one name in the header: {', '.join(header)}")
         for row in reader:
             if None in row or None in row.values():
-                raise UsageError(f"{file}:{reader.line_num}: a row with another number of cells than the header")
+                where = f"{file}:{reader.line_num}"
+                raise UsageError(f"{where}: a row with another number of cells than the header")
             yield Record(f"{file}:{reader.line_num}", row)
     except csv.Error as error:
         raise UsageError(f"{file}:{reader.line_num}: not CSV ({error})") from error
@@ -125,7 +190,7 @@ def _parquet(file: Path) -> Iterator[Record]:
     try:
         parquet = pq.ParquetFile(file)
         yield from _numbered(file, (r for b in parquet.iter_batches(1024) for r in b.to_pylist()))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: not a readable Parquet file ({_one_line(error)})") from error
 
 
@@ -140,9 +205,15 @@ def _arrow(file: Path) -> Iterator[Record]:
             except pa.ArrowInvalid:
                 source.seek(0)
                 batches = iter(pa.ipc.open_stream(source))
-            yield from _numbered(file, (row for batch in batches for row in batch.to_pylist()))
-    except (pa.ArrowException, OSError) as error:
+            yield from _numbered(file, (row for batch in batches for row in _checked(batch).to_pylist()))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: not a readable Arrow file ({_one_line(error)})") from error
+
+
+def _checked(batch: Any) -> Any:
+    """The batch, its offsets and text validated: damaged ones would be read outside the file."""
+    batch.validate(full=True)
+    return batch
 
 
 def _hub(path: str, split: str, revision: str | None) -> Iterator[Record]:
@@ -152,7 +223,9 @@ def _hub(path: str, split: str, revision: str | None) -> Iterator[Record]:
         rows = datasets.load_dataset(path, split=split, revision=revision, streaming=True)
         yield from _numbered(path, rows)
     except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{path}: no such file here, and the hub dataset cannot be read ({_one_line(error)})") from error
+        raise UsageError(
+            f"{path}: no such file here, and the hub dataset cannot be read ({_one_line(error)})"
+        ) from error
 
 
 def _numbered(name: Path | str, rows: Any) -> Iterator[Record]:

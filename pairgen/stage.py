@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, ClassVar
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from pairgen.engine import Completion, Frozen, Request
 from pairgen.fingerprint import Runtime
@@ -24,14 +24,19 @@ class Stage(Frozen):
     """What every stage has: an id in its pipeline, the row classes at both ends, and a version.
 
     `source` names the step it reads, the one above by default. Bump `version` when the behaviour
-    changes: source code is not hashed.
+    changes: source code is not hashed. `fills` names the prompt holes the stage has values for and
+    `parts` what it needs of a reply; a prompt with other holes or without those parts is refused.
+    A stage that is `settled` draws with the pipeline's own seed in every iteration.
     """
 
     reads: ClassVar[type | None]
     writes: ClassVar[type]
     version: ClassVar[int] = 1
+    fills: ClassVar[frozenset[str]] = frozenset()
+    parts: ClassVar[frozenset[str]] = frozenset()
+    settled: ClassVar[bool] = False
 
-    id: Runtime[str]
+    id: Runtime[str] = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     use: str
     source: Runtime[str | tuple[str, ...] | None] = None
     seed: int = 0
@@ -39,6 +44,22 @@ class Stage(Frozen):
     def requests_per_row(self) -> float:
         """Requests a row costs, for the plan."""
         return 0
+
+    @model_validator(mode="after")
+    def _prompts_fit(self) -> "Stage":
+        for name in type(self).model_fields:
+            prompt = getattr(self, name)
+            if isinstance(prompt, PromptFile):
+                _check_prompt(f"{name}: {prompt.name}", prompt, self)
+        return self
+
+
+def _check_prompt(where: str, prompt: PromptFile, stage: Stage) -> None:
+    if extra := sorted(set(prompt.vars) - stage.fills):
+        has = sorted(stage.fills)
+        raise ValueError(f"{where} has holes {extra} that {stage.use} cannot fill; it has {has}")
+    if missing := sorted(stage.parts - prompt.parts):
+        raise ValueError(f"{where} reads {sorted(prompt.parts)} from a reply; {stage.use} needs {missing}")
 
 
 class RowStage(Stage):
@@ -54,21 +75,10 @@ class RowStage(Stage):
 class LLMStage(Stage):
     """One round of requests per row, answered by the engine of that name.
 
-    `fills` names the prompt holes the stage has values for; a prompt with another hole is refused.
+    The name is identity: rows say which engine wrote them.
     """
 
-    fills: ClassVar[frozenset[str]] = frozenset()
-
-    engine: Runtime[str]
-
-    @model_validator(mode="after")
-    def _prompts_fit(self) -> "LLMStage":
-        for name in type(self).model_fields:
-            prompt = getattr(self, name)
-            if isinstance(prompt, PromptFile) and not set(prompt.vars) <= self.fills:
-                extra = sorted(set(prompt.vars) - self.fills)
-                raise ValueError(f"{name}: {prompt.name} has holes {extra} that {self.use} cannot fill; it has {sorted(self.fills)}")
-        return self
+    engine: str
 
     def ask(self, row: Any) -> list[Request]:
         """The requests of a row, in a fixed order. Pure."""

@@ -28,13 +28,38 @@ def show(
         return
     from rich.console import Console
 
-    from pairgen.report.terminal import print_row
-
-    console, shown = Console(), 0
+    console, shown = Console(highlight=False), 0
     for shown, item in enumerate(islice(rows, n), 1):
-        print_row(console, item)
+        _print(console, item)
     if not shown:
         console.print("no rows")
+
+
+def _print(console: Any, row: Any) -> None:
+    """One row: a title line, then a pair as a word diff, judgments a line each, the rest as it is."""
+    from pairgen.records import Drop, Judged, Pair, Preference
+    from pairgen.report.terminal import diff_table, plain
+
+    console.rule(plain(f"{type(row).__name__} {_id(row)}"), align="left")
+    if isinstance(row, Drop):
+        console.print(plain(f"{row.reason} in {row.stage}{' (failed)' if row.failed else ''}: {row.detail}"))
+        if row.raw is not None:
+            console.print(plain(row.raw, "dim"))
+        return
+    pair = row.pair if isinstance(row, Judged) else row
+    if isinstance(pair, Pair):
+        console.print(plain(pair.instruction.text, "bold"))
+        if pair.modified:
+            console.print(plain(f"rejected answers: {pair.modified}", "dim"))
+        console.print(diff_table(pair.chosen, pair.rejected))
+    elif isinstance(row, Preference):
+        console.print(plain("\n".join(f"{m.role}: {m.content}" for m in row.prompt), "dim"))
+        console.print(diff_table(row.chosen[-1].content, row.rejected[-1].content, right_title=row.reason))
+    else:
+        console.print(plain(json.dumps(asdict(row), ensure_ascii=False, indent=1)))
+    for judgment in row.judgments if isinstance(row, Judged) else ():
+        mark = "kept" if judgment.kept else "agrees" if judgment.agrees else judgment.status if judgment.status != "ok" else "differs"
+        console.print(plain(f"{judgment.order} #{judgment.sample} {mark}: {judgment.text}"))
 
 
 def _id(row: Any) -> str:
@@ -43,10 +68,10 @@ def _id(row: Any) -> str:
 
 def _rows(path: Path, drops: bool, step: str | None) -> Iterator[Any]:
     from pairgen.errors import UsageError
-    from pairgen.store import read_drops, read_manifest, read_rows, read_shard
+    from pairgen.store import read_drops, read_manifest, read_rows
 
     if path.suffix == ".arrow":
-        return read_shard(path)
+        return _shard_rows(path)
     folder = path if read_manifest(path) is not None else _step_of(path, step)
     if folder is None:
         raise UsageError(f"{path}: neither a run folder, a finished step folder nor an .arrow shard")
@@ -68,3 +93,11 @@ def _step_of(run: Path, step: str | None) -> Path | None:
     if not named:
         raise UsageError(f"{run}: no finished step {step!r}: {nearest(step, {m.name for _, m in sealed})}")
     return named[-1]
+
+
+def _shard_rows(path: Path) -> Iterator[Any]:
+    """The rows of one shard, through the manifest that seals it."""
+    from pairgen.store import read_drops, read_rows
+
+    drops = path.parent.name == "drops"
+    return read_drops(path.parent.parent) if drops else read_rows(path.parent)

@@ -10,11 +10,12 @@ import atexit
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event, Lock, Thread
 from typing import Protocol
 
-from pairgen.engine import Request
+from pairgen.engine import Completion, Request
+from pairgen.engines._reply import pack
 from pairgen.errors import PairgenError, Stopped
 
 
@@ -26,6 +27,13 @@ class Job:
     ids: list[int]
     waiter: "asyncio.Future[bytes]"
     reply: bytes | Exception | None = None
+
+
+def pack_job(job: Job, samples: list[Completion]) -> bytes:
+    """The raw reply of a job. One greedy sample stands for all; the first is charged the prompt."""
+    if len(samples) == 1:
+        samples = samples * job.request.n
+    return pack([replace(samples[0], prompt_tokens=len(job.ids)), *samples[1:]])
 
 
 class Backend(Protocol):
@@ -168,7 +176,8 @@ class Worker:
         if self._error is None:
             return Stopped(f"{self._kind}: the engine is closed")
         detail = (str(self._error).splitlines() or [""])[0]
-        failure = Stopped(f"{self._kind}: the engine died ({type(self._error).__name__}: {detail}); run again to go on")
+        what = f"{type(self._error).__name__}: {detail}"
+        failure = Stopped(f"{self._kind}: the engine died ({what}); run again to go on")
         failure.__cause__ = self._error
         return failure
 

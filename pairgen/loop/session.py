@@ -1,14 +1,17 @@
 """One sitting at a run folder: the lock, the journal, the engines, and the report at the end."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 from pairgen import fs
-from pairgen.fingerprint import JSON
+from pairgen.errors import PairgenError
 from pairgen.journal import Journal
 from pairgen.loop.config import Experiment
+from pairgen.loop.history import Record
 from pairgen.loop.run import Outcome, run_experiment
+from pairgen.loop.steps import program
 from pairgen.loop.summary import summarise
 from pairgen.pipeline.progress import Event, Listener, StatusFile
 from pairgen.pipeline.run import Runner
@@ -16,26 +19,33 @@ from pairgen.report.summary import RunSummary
 
 
 class Session:
-    """Holds a run folder alone. Leaving it closes the engines and the journal and frees the lock."""
+    """Holds a run folder alone. Leaving it closes the journal and frees the lock.
 
-    def __init__(self, folder: Path, experiment: Experiment, command: str) -> None:
-        self.folder, self.experiment, self.command = folder, experiment, command
-        self.config = ""
-        self._listeners: list[Listener] = [StatusFile(folder / "status.json")]
-        self._stops = 0
+    `config` and `command` are kept beside the results. A config that cannot work is refused before
+    anything is written.
+    """
+
+    def __init__(self, folder: Path, experiment: Experiment, *, config: str, command: str) -> None:
+        self.folder, self.experiment, self.config, self.command = folder, experiment, config, command
+        self.plan = program(experiment)
+        self._listeners: list[Listener] = [StatusFile(folder / "status.json", list(self.plan.steps))]
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._work: asyncio.Task[Outcome] | None = None
 
     def __enter__(self) -> "Session":
         fs.make_dirs(self.folder)
         self._lock = fs.lock(self.folder / "lock")
         try:
             self._journal = Journal.open(self.folder / "journal.db")
+            fs.write_atomic(self.folder / "config.yaml", f"# {self.command}\n{self.config}".encode())
         except BaseException:
             self._lock.release()
             raise
         self._runner = Runner(self.folder, self.experiment, self._journal, self._tell)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
         self._journal.close()
         self._lock.release()
 
@@ -47,32 +57,49 @@ class Session:
         for listener in self._listeners:
             listener(event)
 
-    def stop(self) -> bool:
-        """Ask the run to stop; whether it was asked before."""
-        self._stops += 1
-        self._runner.stopping = True
-        return self._stops > 1
+    def stop(self, why: PairgenError) -> bool:
+        """Ask the run to stop with `why`; False when it was asked before. To be called by a signal handler.
 
-    async def run(self, told: Callable[[dict[str, JSON]], None]) -> Outcome:
-        """Run everything that is not done."""
+        Raises `why` at once where nothing would be lost by that.
+        """
+        if self._runner.stopping is not None:
+            return False
+        self._runner.stopping = why
+        if self._runner.abrupt:
+            raise why
+        if self._loop is not None and self._work is not None:
+            self._loop.call_soon_threadsafe(self._work.cancel)
+        return True
+
+    async def run(self, told: Callable[[Record], None]) -> Outcome:
+        """Run everything that is not done. Raises what it was asked to stop with."""
+        self._loop = asyncio.get_running_loop()
+        self._work = asyncio.create_task(run_experiment(self.experiment, self.plan, self._runner, told))
         try:
-            return await run_experiment(self.experiment, self._runner, told)
+            return await self._work
+        except asyncio.CancelledError:
+            self._runner.check_stop()
+            raise
         finally:
+            self._work = None
             await self._runner.engines.close()
 
     def write_report(self, outcome: Outcome) -> Path:
         """Write the self-contained HTML report; its path."""
-        from pairgen.report.run import run_report
-
-        path = self.folder / "report.html"
-        fs.write_atomic(path, run_report(self.summary(outcome)).encode("utf-8", "replace"))
-        return path
+        return write_report(self.folder, self.summary(outcome))
 
     def summary(self, outcome: Outcome) -> RunSummary:
         """The run's numbers, from its sealed steps."""
-        return summarise(self.experiment, self.folder, outcome, self.command, self.config)
+        return summarise(
+            self.experiment, self.plan, self.folder, outcome.iterations, command=self.command,
+            config=self.config, stopped=outcome.stopped,
+        )
 
-    def record_config(self, text: str) -> None:
-        """Keep the config as it was resolved, beside the results."""
-        self.config = text
-        fs.write_atomic(self.folder / "config.yaml", text.encode())
+
+def write_report(run: Path, summary: RunSummary) -> Path:
+    """Write a run's report into its folder; its path."""
+    from pairgen.report.run import run_report
+
+    path = run / "report.html"
+    fs.write_atomic(path, run_report(summary).encode("utf-8", "replace"))
+    return path

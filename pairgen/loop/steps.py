@@ -3,7 +3,7 @@
 All of it is known before anything runs: weights are identified by the training that makes them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,8 +14,16 @@ from pairgen.errors import UsageError, nearest
 from pairgen.evals.benchmark import Benchmark, EvalItem
 from pairgen.fingerprint import JSON, Runtime, identity
 from pairgen.loop.config import Experiment, LoopConfig
-from pairgen.pipeline.plan import Step, base_steps, engine_identity, seeded, source_names, stage_step, wired
-from pairgen.records import Demonstration, Preference
+from pairgen.pipeline.plan import (
+    Step,
+    base_steps,
+    engine_identity,
+    seeded,
+    source_names,
+    stage_step,
+    wired,
+)
+from pairgen.records import Candidates, Demonstration, Preference
 from pairgen.stage import Stage
 from pairgen.train.config import TrainConfig
 
@@ -51,6 +59,11 @@ class Iteration:
     train: Step | None
     evals: Mapping[str, Step]
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Its steps in the order they run."""
+        return (*self.stages.values(), *((self.train,) if self.train else ()), *self.evals.values())
+
 
 @dataclass(frozen=True)
 class Program:
@@ -63,10 +76,8 @@ class Program:
     def steps(self) -> dict[str, Step]:
         """All steps by name, in the order they run."""
         found = {step.name: step for step in self.base.values()}
-        for it in self.iterations:
-            found |= {step.name: step for step in it.stages.values()}
-            found |= {it.train.name: it.train} if it.train else {}
-            found |= {step.name: step for step in it.evals.values()}
+        for iteration in self.iterations:
+            found |= {step.name: step for step in iteration.steps}
         return found
 
 
@@ -88,12 +99,8 @@ def _iteration(
     experiment: Experiment, loop: LoopConfig, base: Mapping[str, Step], number: int, trained: Step | None
 ) -> Iteration:
     seed = experiment.seed + SEED_STRIDE * number
-    fresh: dict[str, Step] = {}
-    if loop.fresh_pairs and number > 1:
-        fresh = base_steps(experiment, seed, f"it{number}-")
-    steps = {**base, **fresh}
-    own: dict[str, Step] = {k: v for k, v in fresh.items() if v.name not in {s.name for s in base.values()}}
-    above = list(base)[-1]
+    own = _fresh_pairs(experiment, base, number, seed) if loop.fresh_pairs and number > 1 else {}
+    steps, above = {**base, **own}, list(base)[-1]
     for stage in loop.stages:
         stage = _first_judge(stage, loop) if number == 1 else stage
         sources = wired(stage, source_names(stage, above), steps)
@@ -103,7 +110,21 @@ def _iteration(
         )
         above = stage.id
     train = _train(experiment, loop, steps, number, trained)
-    return Iteration(number, own, train, _evals(experiment, loop, steps, number, train))
+    # every iteration is measured on the same items: those of the base steps, not of fresh ones
+    return Iteration(number, own, train, _evals(experiment, loop, {**steps, **base}, number, train))
+
+
+def _fresh_pairs(experiment: Experiment, base: Mapping[str, Step], number: int, seed: int) -> dict[str, Step]:
+    """The base stages again from the first that answers instructions, with another seed."""
+    steps, fresh, above = dict(base), dict[str, Step](), "data"
+    for stage in experiment.stages:
+        if fresh or stage.writes is Candidates:
+            sources = wired(stage, source_names(stage, above), steps)
+            drawn = seeded(stage, experiment.seed if stage.settled else seed)
+            fresh[stage.id] = stage_step(drawn, f"it{number}-{stage.id}", sources, experiment)
+            steps[stage.id] = fresh[stage.id]
+        above = stage.id
+    return fresh
 
 
 def _first_judge(stage: Stage, loop: LoopConfig) -> Stage:
@@ -118,8 +139,9 @@ def _train(
     sources = [_named(name, steps, "loop.train_on") for name in loop.train_on]
     for source in sources:
         if source.spec.writes not in (Demonstration, Preference):
+            writes = source.spec.writes.__name__
             raise UsageError(
-                f"loop.train_on: {source.name} writes {source.spec.writes.__name__} rows; training reads Demonstration or Preference"
+                f"loop.train_on: {source.name} writes {writes} rows; training reads Demonstration or Preference"
             )
     start = trained if loop.init == "previous" else None
     spec = Training(config=loop.train, init=start.name if start else None)
@@ -133,23 +155,21 @@ def _train(
 def _evals(
     experiment: Experiment, loop: LoopConfig, steps: Mapping[str, Step], number: int, trained: Step | None
 ) -> dict[str, Step]:
-    return {b.id: _eval(experiment, loop, b, steps, number, trained) for b in loop.evals}
-
-
-def _eval(
-    experiment: Experiment, loop: LoopConfig, benchmark: Benchmark[Any], steps: Mapping[str, Step], number: int,
-    trained: Step | None,
-) -> Step:
-    source = getattr(benchmark, "source", None)
-    sources: Sequence[Step] = [_named(source, steps, f"loop.evals.{benchmark.id}.source")] if source else []
-    about: dict[str, JSON] = {
-        "options": identity(benchmark), "version": type(benchmark).version, "inputs": [s.digest for s in sources],
-        "engine": engine_identity(experiment.engines[loop.policy]), "weights": trained.digest if trained else None,
-    }
-    return Step(
-        f"it{number}-{benchmark.id}", Evaluation(use=benchmark.use, benchmark=benchmark),
-        tuple(s.name for s in sources), about, loop.policy, trained.name if trained else None,
-    )
+    engine = engine_identity(experiment.engines[loop.policy])
+    found = {}
+    for benchmark in loop.evals:
+        names = (benchmark.source,) if benchmark.source else ()
+        sources = [_named(name, steps, f"loop.evals.{benchmark.id}.source") for name in names]
+        about: dict[str, JSON] = {
+            "options": identity(benchmark), "version": type(benchmark).version,
+            "outside": benchmark.outside(), "inputs": [s.digest for s in sources],
+            "engine": engine, "weights": trained.digest if trained else None,
+        }
+        found[benchmark.id] = Step(
+            f"it{number}-{benchmark.id}", Evaluation(use=benchmark.use, benchmark=benchmark),
+            tuple(s.name for s in sources), about, loop.policy, trained.name if trained else None,
+        )
+    return found
 
 
 def _named(name: str, steps: Mapping[str, Step], where: str) -> Step:

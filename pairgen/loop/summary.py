@@ -7,44 +7,52 @@ from pathlib import Path
 from typing import Any
 
 from pairgen import __version__
-from pairgen.evals.benchmark import Benchmark, EvalItem, bootstrap_difference
-from pairgen.errors import UsageError
 from pairgen.loop.config import Experiment
-from pairgen.loop.run import Outcome
-from pairgen.loop.steps import Program, program
+from pairgen.loop.history import Record, compare
+from pairgen.loop.steps import Program
 from pairgen.pipeline.plan import Step
 from pairgen.records import Judged, Judgment
 from pairgen.report.summary import (
-    Change, IterationSummary, LoopRecord, ReferenceStudy, RunSummary, SampleJudgment, SamplePair, StepFlow, Suite,
+    Change,
+    IterationSummary,
+    LoopRecord,
+    ReferenceStudy,
+    RunSummary,
+    SampleJudgment,
+    SamplePair,
+    StepFlow,
+    Suite,
     load_reference,
 )
-from pairgen.resources import ROOT
-from pairgen.store import Manifest, read_manifest, read_rows
+from pairgen.resources import BUILTIN, ROOT
+from pairgen.store import read_manifest, read_rows
 
 HEADLINES = ("consistent_accuracy", "accuracy", "first_slot", "parse_rate")
 """The metrics a judge's table shows; a suite without them shows what it has."""
 STUDY = ROOT / "data" / "world" / "study.json"
 
 
-def summarise(experiment: Experiment, run: Path, outcome: Outcome, command: str, config: str) -> RunSummary:
+def summarise(
+    experiment: Experiment, plan: Program, run: Path, records: Sequence[Record], *, command: str, config: str,
+    stopped: str | None = None,
+) -> RunSummary:
     """The run as the report wants it. Reads only sealed steps, so it can be made again at any time."""
-    plan = program(experiment)
-    done = [it for it in plan.iterations if it.number < len(outcome.iterations)]
-    iterations = tuple(_iteration(run, plan, record) for record in outcome.iterations)
+    alarms = tuple(alarm for record in records for alarm in record.alarms)
     return RunSummary(
         title=f"pairgen: {experiment.name}", command=command, config=config, code_version=__version__,
-        suites=_suites(experiment, outcome.iterations), iterations=iterations,
-        changes=tuple(_changes(experiment, run, plan, len(done))), flows=tuple(_flows(run, plan)),
-        alarms=tuple(outcome.alarms) + ((f"The loop stopped early: {outcome.stopped}.",) if outcome.stopped else ()),
-        samples=tuple(_samples(run, plan, len(done))), reference=_reference(experiment),
+        suites=_suites(experiment, records),
+        iterations=tuple(_iteration(run, plan, record) for record in records),
+        changes=tuple(_changes(experiment, run, plan, len(records))), flows=tuple(_flows(run, plan)),
+        alarms=alarms + ((f"The loop stopped early: {stopped}.",) if stopped else ()),
+        samples=tuple(_samples(run, plan, len(records))), reference=_reference(experiment),
     )
 
 
-def _suites(experiment: Experiment, records: Sequence[Any]) -> tuple[Suite, ...]:
+def _suites(experiment: Experiment, records: Sequence[Record]) -> tuple[Suite, ...]:
     benchmarks = experiment.loop.evals if experiment.loop else ()
     shown = []
     for benchmark in benchmarks:
-        names = list(records[0]["evals"].get(benchmark.id, {})) if records else []
+        names = list(records[0].evals.get(benchmark.id, {})) if records else []
         metrics = tuple(m for m in HEADLINES if m in names) or tuple(names[:3])
         extra = tuple(m for m in ("sampled_accuracy", "vote_accuracy", "derivation") if m in names)
         if metrics:
@@ -52,30 +60,23 @@ def _suites(experiment: Experiment, records: Sequence[Any]) -> tuple[Suite, ...]
     return tuple(shown)
 
 
-def _iteration(run: Path, plan: Program, record: Any) -> IterationSummary:
-    steps = plan.iterations[record["iteration"]]
-    data = record["data"]
-    loop = None
+def _iteration(run: Path, plan: Program, record: Record) -> IterationSummary:
+    data, loop = record.data, None
     if data is not None:
-        manifests = [m for s in steps.stages.values() if (m := read_manifest(s.folder(run))) is not None]
         loop = LoopRecord(
-            parse_rate=data["parse_rate"], agreement=data["agreement"], none_right=data["none_correct"],
-            all_right=data["all_correct"], classes_before=data["labels_before"], classes_after=data["labels_after"],
-            rows_kept=data["kept_judgments"], judgment_tokens=data["judgment_tokens"], length_gap=data["length_gap"],
-            tokens={m.name: _tokens(m) for m in manifests if _tokens(m)}, seconds=record["seconds"],
+            parse_rate=data.parse_rate, agreement=data.agreement, none_right=data.none_correct,
+            all_right=data.all_correct, classes_before=data.labels_before, classes_after=data.labels_after,
+            rows_kept=data.kept_judgments, judgment_tokens=data.judgment_tokens, length_gap=data.length_gap,
+            tokens=record.tokens, seconds=record.seconds,
         )
-    return IterationSummary(record["iteration"], record["evals"], loop, _training(run, steps.train))
-
-
-def _tokens(manifest: Manifest) -> int:
-    return int(manifest.log.get("prompt_tokens", 0) + manifest.log.get("completion_tokens", 0))
+    step = plan.iterations[record.iteration].train
+    metrics: Any = record.evals
+    return IterationSummary(record.iteration, metrics, loop, _training(run, step))
 
 
 def _training(run: Path, step: Step | None) -> tuple[Mapping[str, float], ...]:
-    if step is None:
-        return ()
-    path = step.folder(run) / "log.jsonl"
-    if not path.exists():
+    path = step.folder(run) / "log.jsonl" if step else None
+    if path is None or not path.exists():
         return ()
     with path.open(encoding="utf-8") as file:
         lines = [json.loads(line) for line in file]
@@ -93,18 +94,6 @@ def _changes(experiment: Experiment, run: Path, plan: Program, count: int) -> It
             yield Change(benchmark.id, "accuracy", difference)
 
 
-def compare(benchmark: Benchmark[Any], before: Path, after: Path) -> Any:
-    """The paired bootstrap of two evaluations of one benchmark; None where they share no scored item."""
-    try:
-        return bootstrap_difference(_scores(benchmark, after), _scores(benchmark, before))
-    except UsageError:
-        return None
-
-
-def _scores(benchmark: Benchmark[Any], folder: Path) -> dict[str, float | None]:
-    return {row.id: benchmark.score(row) for row in read_rows(folder, EvalItem)}
-
-
 def _flows(run: Path, plan: Program) -> Iterator[StepFlow]:
     rows: dict[str, int] = {}
     for step in plan.steps.values():
@@ -114,19 +103,19 @@ def _flows(run: Path, plan: Program) -> Iterator[StepFlow]:
         rows[step.name], log = manifest.rows, manifest.log
         if manifest.row_class in (None, "EvalItem"):
             continue
+        came = manifest.rows + sum(manifest.drops.values())
         yield StepFlow(
-            step.name, sum(rows.get(name, 0) for name in step.inputs) or manifest.rows + sum(manifest.drops.values()),
-            manifest.rows, manifest.drops, log.get("requests", 0), log.get("reused", 0), log.get("prompt_tokens", 0),
-            log.get("completion_tokens", 0), log.get("cost", 0.0), log.get("seconds"),
+            step.name, sum(rows.get(name, 0) for name in step.inputs) or came,
+            manifest.rows, manifest.drops, log.get("requests", 0), log.get("reused", 0),
+            log.get("prompt_tokens", 0), log.get("completion_tokens", 0), log.get("cost", 0.0), log.get("seconds"),
         )
 
 
 def _samples(run: Path, plan: Program, count: int, n: int = 8) -> Iterator[SamplePair]:
     """Pairs the first iteration's judge was divided on: a right and a wrong judgment tell the most."""
-    if count < 2:
-        return
-    judged = next((s for s in plan.iterations[1].stages.values() if s.spec.writes is Judged), None)
-    if judged is None or read_manifest(judged.folder(run)) is None:
+    stages = plan.iterations[1].stages.values() if count > 1 else ()
+    judged = next((s for s in stages if s.spec.writes is Judged), None)
+    if judged is None:
         return
     rows: Iterator[Judged] = read_rows(judged.folder(run))
     divided = (row for row in rows if 0 < sum(j.agrees for j in row.judgments) < len(row.judgments))
@@ -146,5 +135,6 @@ def _sample(judgment: Judgment) -> SampleJudgment:
 
 def _reference(experiment: Experiment) -> ReferenceStudy | None:
     """The recorded study's control and oracle, for runs on the embedded world."""
-    embedded = experiment.loop is not None and experiment.engines[experiment.loop.policy].model.startswith("builtin:")
+    loop = experiment.loop
+    embedded = loop is not None and experiment.engines[loop.policy].model.startswith(BUILTIN)
     return load_reference(STUDY) if embedded and STUDY.exists() else None

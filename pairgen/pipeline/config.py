@@ -5,9 +5,10 @@ rest. List items are addressed by their id: `stages.judged.n=15`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -61,60 +62,94 @@ def read_tree(path: Path, sets: Sequence[str] = ()) -> Tree:
     own `set:` changed. `--set` comes last.
     """
     tree = _with_base(path)
-    edits = [_parse_set(item) for item in sets]
-    models = [value for key, value, _ in edits if key == "engines.policy.model"]
-    engines = tree.get("engines") or {}
-    model = models[-1] if models else (engines.get("policy") or {}).get("model")
-    embedded, variant = tree.pop("embedded", {}), tree.pop("set", {})
-    if str(model).startswith(BUILTIN):
-        for key, value in embedded.items():
-            _assign(tree, key, value, f"{path}: embedded {key!r}")
-    for key, value in variant.items():
-        _assign(tree, key, value, f"{path}: set {key!r}")
-    for key, value, where in edits:
-        _assign(tree, key, value, where)
+    embedded = _edits(tree.pop("embedded", None), f"{path}: embedded")
+    changes = [*_edits(tree.pop("set", None), f"{path}: set"), *map(_parse_set, sets)]
+    if _policy_model(tree, changes).startswith(BUILTIN):
+        changes = [*embedded, *changes]
+    for edit in changes:
+        _assign(tree, edit)
     return tree
 
 
-def _with_base(path: Path) -> Tree:
+@dataclass(frozen=True, slots=True)
+class _Edit:
+    """A value for a dotted path; `where` says who asked for it, for errors."""
+
+    key: str
+    value: Any
+    where: str
+
+
+def _edits(changes: Any, where: str) -> list[_Edit]:
+    if changes is None:
+        return []
+    if not isinstance(changes, dict):
+        raise UsageError(f"{where}: expected a mapping of dotted paths to values")
+    return [_Edit(str(key), value, f"{where} {key!r}") for key, value in changes.items()]
+
+
+def _policy_model(tree: Tree, changes: Sequence[_Edit]) -> str:
+    """The policy's model once the changes are made, which decides whether the embedded values hold."""
+    engines = {"engines": _unshared(tree.get("engines") or {})}
+    for edit in changes:
+        if edit.key.split(".")[0] == "engines":
+            _assign(engines, edit)
+    roles = engines["engines"]
+    policy = roles.get("policy") if isinstance(roles, dict) else None
+    return str(policy.get("model")) if isinstance(policy, dict) else ""
+
+
+def _with_base(path: Path, above: tuple[Path, ...] = ()) -> Tree:
     """The file's tree; of a variant, the base's tree with the variant's `set:`, name and about."""
     own = _read_yaml(path)
     if "base" not in own:
         return own
-    if extra := sorted(set(own) - {"base", "set", "name", "about"}):
-        raise UsageError(f"{path}: {extra[0]!r} beside `base:`; a variant changes its base through `set:` only")
-    base = _with_base(pipeline_path(str(own["base"])))
+    if extra := sorted(map(str, set(own) - {"base", "set", "name", "about"})):
+        raise UsageError(f"{path}: {extra[0]!r} beside `base:`; a variant changes it through `set:` only")
+    if path.resolve() in above:
+        raise UsageError(f"{path}: is its own base")
+    base = _with_base(pipeline_path(str(own["base"])), (*above, path.resolve()))
     labels: Tree = {key: own[key] for key in ("name", "about") if key in own}
-    return {**base, **labels, "set": {**base.get("set", {}), **(own.get("set") or {})}}
+    return {**base, **labels, "set": {**(base.get("set") or {}), **(own.get("set") or {})}}
 
 
 def _read_yaml(path: Path) -> Tree:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = _unshared(yaml.safe_load(path.read_text(encoding="utf-8-sig")))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UsageError(f"{path}:{line}: not YAML ({error.problem})") from error
     except (UnicodeDecodeError, yaml.YAMLError, OSError) as error:
         raise UsageError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+    except RecursionError as error:
+        raise UsageError(f"{path}: holds a value that contains itself") from error
     if not isinstance(tree, dict):
         raise UsageError(f"{path}: a pipeline file is a mapping of name, engines, data, stages")
     return tree
 
 
-def _parse_set(item: str) -> tuple[str, Any, str]:
-    """The path, the value and a label for errors of one `--set`."""
+def _unshared(value: Any) -> Any:
+    """A copy in which no two places are one object: an edit at one YAML alias must not reach the other."""
+    if isinstance(value, dict):
+        return {key: _unshared(item) for key, item in value.items()}
+    return [_unshared(item) for item in value] if isinstance(value, list) else value
+
+
+def _parse_set(item: str) -> _Edit:
+    """One `--set`, its value typed as YAML would."""
     key, separator, text = item.partition("=")
     if not separator or not key:
         raise UsageError(f"--set {item!r}: write it as key.path=value")
     try:
-        return key, yaml.safe_load(text), f"--set {item!r}"
+        return _Edit(key, yaml.safe_load(text), f"--set {item!r}")
     except yaml.YAMLError as error:
         raise UsageError(f"--set {item!r}: the value is not YAML") from error
 
 
-def _assign(tree: Tree, key: str, value: Any, where: str) -> None:
+def _assign(tree: Tree, edit: _Edit) -> None:
     """Set the value at a dotted path; list items are found by their id."""
-    *parents, last = key.split(".")
+    *parents, last = edit.key.split(".")
+    value, where = _unshared(edit.value), edit.where
     node: Any = tree
     for part in parents:
         node = _child(node, part, where)
@@ -148,7 +183,7 @@ def _index(items: list[Any], part: str, where: str) -> int:
 def parse_as(cls: type[M], value: Any, where: str) -> M:
     """A model from a mapping. Raises UsageError naming the place, what was found and what is valid."""
     if not isinstance(value, dict):
-        raise UsageError(f"{where}: expected a mapping, found {value!r}")
+        raise UsageError(f"{where}: expected a mapping, found {repr(value)[:60]}")
     try:
         return cls.model_validate(value)
     except ValidationError as error:
@@ -168,12 +203,18 @@ def _explain(error: ValidationError, cls: type[BaseModel]) -> str:
 
 
 def _fields_at(cls: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """The keys that are valid at a place, looking through optional, list and mapping fields."""
     for part in loc:
         field = cls.model_fields.get(str(part))
-        annotation = field.annotation if field else None
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            cls = annotation
-    return list(cls.model_fields)
+        models = _models_in(field.annotation) if field else []
+        cls = models[0] if models else cls
+    return [f.alias or name for name, f in cls.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for arg in get_args(annotation) for model in _models_in(arg)]
 
 
 def parse_plugin(package: str, attribute: str, value: Any, where: str) -> Any:
@@ -195,8 +236,8 @@ def parse_stages(values: Any, where: str, engines: Sequence[str]) -> tuple[Stage
     for index, value in enumerate(values):
         label = f"{where}.{value.get('id', index) if isinstance(value, dict) else index}"
         stage: Stage = parse_plugin("pairgen.stages", "STAGE", value, label)
-        if stage.id in {s.id for s in stages}:
-            raise UsageError(f"{label}: two stages have this id")
+        if stage.id in {s.id for s in stages} | {"data"}:
+            raise UsageError(f"{label}: two steps have this id (`data` is the input's)")
         if isinstance(stage, LLMStage) and stage.engine not in engines:
             raise UsageError(f"{label}.engine: no engine {stage.engine!r}: {nearest(stage.engine, engines)}")
         stages.append(stage)
@@ -215,10 +256,12 @@ def parse_parts(tree: Tree) -> Tree:
     }
     if "data" in tree:
         data = tree["data"] if isinstance(tree["data"], dict) else {"path": tree["data"]}
-        if data.get("path") is None:
+        if data.get("use", "load") != "load":
+            raise UsageError(f"data.use: no {data['use']!r} here; data is always read by load")
+        if "path" in data and data["path"] is None:
             raise UsageError(
-                "data.path: which instructions? give a JSONL, JSON, CSV, Parquet or Arrow file or a hub name: "
-                "--set data.path=my_instructions.jsonl"
+                "data.path: which instructions? give a JSONL, JSON, CSV, Parquet or Arrow file or a hub "
+                "name: --set data.path=my_instructions.jsonl"
             )
         parts["data"] = parse_as(Load, {"id": "data", "use": "load", **data}, "data")
     parts["stages"] = parse_stages(tree.get("stages", []), "stages", list(parts["engines"]))

@@ -77,7 +77,7 @@ def stage_step(
 
 
 def seeded(stage: Stage, seed: int) -> Stage:
-    """The stage with the pipeline's seed, unless its own was given."""
+    """The stage with the given seed, unless its own was given."""
     return stage if "seed" in stage.model_fields_set else stage.model_copy(update={"seed": seed})
 
 
@@ -92,11 +92,12 @@ def base_steps(pipeline: Pipeline, seed: int | None = None, prefix: str = "") ->
     """The steps of `data` and `stages`, by stage id, in order."""
     seed = pipeline.seed if seed is None else seed
     data = seeded(pipeline.data, pipeline.seed)
-    steps = {"data": stage_step(data, prefix + "data" if prefix else "data", (), pipeline)}
+    steps = {"data": stage_step(data, f"{prefix}data", (), pipeline)}
     above = "data"
     for stage in pipeline.stages:
         sources = wired(stage, source_names(stage, above), steps)
-        steps[stage.id] = stage_step(seeded(stage, seed), prefix + stage.id, sources, pipeline)
+        own = seeded(stage, pipeline.seed if stage.settled else seed)
+        steps[stage.id] = stage_step(own, f"{prefix}{stage.id}", sources, pipeline)
         above = stage.id
     return steps
 
@@ -109,8 +110,9 @@ def wired(stage: Stage, names: Iterable[str], steps: dict[str, Step]) -> tuple[S
             raise UsageError(f"{stage.id}.source: no step {name!r}: {nearest(name, steps)}")
         source = steps[name]
         if source.spec.writes is not stage.reads:
-            reads = stage.reads.__name__ if stage.reads else "nothing"
-            raise UsageError(f"{stage.id}: {stage.use} reads {reads} rows, but {name!r} writes {source.spec.writes.__name__}")
+            reads = f"{stage.reads.__name__} rows" if stage.reads else "no rows"
+            writes = source.spec.writes.__name__
+            raise UsageError(f"{stage.id}: {stage.use} reads {reads}, but {name!r} writes {writes} rows")
         sources.append(source)
     return tuple(sources)
 
@@ -136,7 +138,8 @@ def plan_line(step: Step, run: Path, rows_in: int | None, reuse: int | None = No
     why = why_again(step, run)
     per_row = step.spec.requests_per_row() if isinstance(step.spec, Stage) else 0
     requests = None if rows_in is None else round(rows_in * per_row)
-    return PlanLine(step.name, step.spec.use, "changed" if why else "new", rows_in, requests, reuse, tuple(why))
+    state = "changed" if why else "new"
+    return PlanLine(step.name, step.spec.use, state, rows_in, requests, reuse, tuple(why))
 
 
 def why_again(step: Step, run: Path) -> list[str]:

@@ -2,18 +2,24 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pairgen.fs import write_loose
 from pairgen.store import Usage
+
+WINDOW = 10.0
+"""Seconds that a rate looks back on: what the journal had at the start says nothing about the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """A step's state. `done` of `total` inputs (None: unknown); `rows` out, `drops`, and what was spent.
 
-    `state` is running | done | reused | failed; `seconds` since the step began; `note` one plain phrase.
+    `state` is running | done | reused; `seconds` since the step began; `rate` inputs per second of
+    late; `note` one plain phrase.
     """
 
     step: str
@@ -24,7 +30,13 @@ class Event:
     drops: int = 0
     usage: Usage = Usage()
     seconds: float = 0.0
+    rate: float = 0.0
     note: str = ""
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds still to go, None where that is not known."""
+        return (self.total - self.done) / self.rate if self.total is not None and self.rate > 0 else None
 
 
 Listener = Callable[[Event], None]
@@ -34,9 +46,11 @@ class Meter:
     """Counts of one step, told to a listener at most five times a second."""
 
     def __init__(self, step: str, total: int | None, listen: Listener) -> None:
-        self._step, self._total, self._listen = step, total, listen
+        self._step, self._listen = step, listen
         self._began = time.monotonic()
         self._told = 0.0
+        self._seen: deque[tuple[float, int]] = deque([(self._began, 0)])
+        self.total = total
         self.done = self.rows = self.drops = 0
 
     @property
@@ -46,27 +60,36 @@ class Meter:
 
     def tell(self, usage: Usage, state: str = "running", note: str = "", *, force: bool = False) -> None:
         """Report now, unless the last report is fresh."""
-        if not force and time.monotonic() - self._told < 0.2:
+        now = time.monotonic()
+        if not force and now - self._told < 0.2:
             return
-        self._told = time.monotonic()
-        self._listen(
-            Event(self._step, state, self.done, self._total, self.rows, self.drops, usage, self.seconds, note)
-        )
+        self._told = now
+        self._listen(Event(
+            self._step, state, self.done, self.total, self.rows, self.drops, usage, self.seconds,
+            self._rate(now), note,
+        ))
+
+    def _rate(self, now: float) -> float:
+        self._seen.append((now, self.done))
+        while len(self._seen) > 2 and now - self._seen[1][0] > WINDOW:
+            self._seen.popleft()
+        began, before = self._seen[0]
+        return (self.done - before) / (now - began) if now > began else 0.0
 
 
 class StatusFile:
     """Keeps `status.json` in the run folder current, for `pairgen status` from another terminal.
 
-    It is a display, not a record: written without fsync and never read by a run.
+    It is a display, not a record: written without fsync and never read by a run. `steps` are the names
+    of the run's steps in order.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, steps: Sequence[str]) -> None:
+        self._path, self._plan = path, list(steps)
         self._steps: dict[str, Event] = {}
 
     def __call__(self, event: Event) -> None:
         self._steps[event.step] = event
-        from pairgen.fs import write_loose
-
-        body = {"written": time.time(), "steps": [asdict(e) for e in self._steps.values()]}
+        steps = [asdict(e) | {"eta": e.eta} for e in self._steps.values()]
+        body = {"written": time.time(), "plan": self._plan, "steps": steps}
         write_loose(self._path, json.dumps(body).encode())

@@ -5,24 +5,29 @@ simply run again: what was answered is served from the journal.
 """
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pairgen import __version__
-from pairgen.engine import Completion, Engine, EngineConfig, Request
+from pairgen.engine import Completion, Request
 from pairgen.errors import PairgenError, RowError, UsageError
 from pairgen.fingerprint import JSON
 from pairgen.journal import Journal, Journaled
 from pairgen.pipeline.config import Pipeline
 from pairgen.pipeline.plan import Step
+from pairgen.pipeline.pool import EnginePool
 from pairgen.pipeline.progress import Event, Listener, Meter
 from pairgen.records import Drop
 from pairgen.stage import LLMStage, RowStage
 from pairgen.store import Manifest, StepWriter, Usage, is_done, read_manifest, read_rows, seal
+
+DRAIN = 6.0
+"""Seconds that a stop waits for answers on their way: they are paid for."""
 
 
 class Interrupted(PairgenError):
@@ -31,70 +36,34 @@ class Interrupted(PairgenError):
     exit_code = 130
 
 
-class EnginePool:
-    """Live engines, opened at first use and kept; roles with the same config share one."""
-
-    def __init__(self, configs: dict[str, EngineConfig]) -> None:
-        self._configs = configs
-        self._live: dict[str, Engine] = {}
-        self._loaded: dict[str, str | None] = {}
-
-    def role(self, name: str) -> str:
-        """The first role with the same config: the one whose engine is shared."""
-        return next(role for role, config in self._configs.items() if config == self._configs[name])
-
-    async def get(self, name: str, weights: tuple[Path, str] | None = None) -> Engine:
-        """The engine of a role, holding `weights` (folder and digest) or its own model's."""
-        role = self.role(name)
-        if role not in self._live:
-            self._live[role] = self._configs[role].open()
-            self._loaded[role] = None
-        engine = self._live[role]
-        wanted = weights[1] if weights else None
-        if self._loaded[role] != wanted:
-            await self._swap(engine, role, weights)
-            self._loaded[role] = wanted
-        return engine
-
-    async def _swap(self, engine: Engine, role: str, weights: tuple[Path, str] | None) -> None:
-        if weights is None:
-            from pairgen.models import model_folder
-            from pairgen.pipeline.plan import model_digest
-
-            folder = model_folder(self._configs[role])
-            weights = folder, model_digest(folder)
-        await engine.load_weights(*weights)
-
-    async def sleep(self) -> None:
-        """Let every live engine give its accelerator memory back."""
-        for engine in self._live.values():
-            await engine.sleep()
-
-    async def wake(self) -> None:
-        """Make every live engine ready again."""
-        for engine in self._live.values():
-            await engine.wake()
-
-    async def close(self) -> None:
-        """Close what was opened."""
-        for engine in self._live.values():
-            await engine.close()
-        self._live.clear()
-
-
 class Runner:
-    """Runs the steps of one run folder. Holds the journal, the engines and the wish to stop."""
+    """Runs the steps of one run folder. Holds the journal, the engines and the wish to stop.
+
+    `stopping` is set from outside and obeyed at the next row, request or training step; while `abrupt`
+    is true there is nothing to keep, so whoever sets it may as well raise it on the spot.
+    """
 
     def __init__(self, folder: Path, pipeline: Pipeline, journal: Journal, listen: Listener) -> None:
         self.folder, self.pipeline, self.journal, self.listen = folder, pipeline, journal, listen
         self.engines = EnginePool(pipeline.engines)
-        self.stopping = False
+        self.stopping: PairgenError | None = None
+        self.abrupt = False
         self.weights: dict[str, tuple[Path, str]] = {}
 
     def check_stop(self) -> None:
-        """Raise Interrupted when the user asked to stop."""
-        if self.stopping:
-            raise Interrupted("stopped: every answer received is kept; the same command goes on")
+        """Raise what the run was asked to stop with."""
+        if self.stopping is not None:
+            raise self.stopping
+
+    @contextmanager
+    def abruptly(self) -> Iterator[None]:
+        """Work that leaves nothing to keep: a stop may cut it anywhere."""
+        self.check_stop()
+        self.abrupt = True
+        try:
+            yield
+        finally:
+            self.abrupt = False
 
     def reuse(self, step: Step) -> Manifest | None:
         """The sealed manifest of a step that is done, or None."""
@@ -106,35 +75,75 @@ class Runner:
         self.listen(Event(step.name, "reused", rows=manifest.rows, drops=sum(manifest.drops.values())))
         return manifest
 
-    async def stage(self, step: Step, steps: dict[str, Step]) -> Manifest:
-        """Run one stage, or return its manifest when it is done. An empty result stops the run."""
+    async def stage(self, step: Step, steps: Mapping[str, Step]) -> Manifest:
+        """Run one stage, or return its manifest when it is done. Nothing left for a later step stops the run."""
         manifest = self.reuse(step)
         if manifest is None:
             self.check_stop()
             manifest = await self._run(step, [steps[name] for name in step.inputs])
-        if manifest.rows == 0:
+        if manifest.rows == 0 and any(step.name in later.inputs for later in steps.values()):
             raise UsageError(nothing_left(step, manifest, self.folder))
         return manifest
 
     async def _run(self, step: Step, sources: Sequence[Step]) -> Manifest:
         folders = [s.folder(self.folder) for s in sources]
         sealed = [m for m in map(read_manifest, folders) if m is not None]
-        total = sum(m.rows for m in sealed) if sealed else None
-        meter = Meter(step.name, total, self.listen)
-        answers = Journaled(await self._engine(step), self.journal) if step.engine else None
-        folder = step.folder(self.folder)
-        writer = StepWriter(folder, step.spec.writes, self.pipeline.shard_rows)
-        rows = self._counted(chain.from_iterable(map(read_rows, folders)), meter)
-        async for out in self._out(step, rows, answers):
-            writer.add(out)
-            meter.drops += isinstance(out, Drop)
-            meter.rows += not isinstance(out, Drop)
-            meter.tell(answers.usage if answers else Usage())
-        usage = answers.usage if answers else Usage()
-        manifest = sealed_manifest(step, sources, writer, log=log_of(meter.seconds, usage))
-        seal(folder, manifest)
+        meter = Meter(step.name, sum(m.rows for m in sealed) if sealed else None, self.listen)
+        rows = chain.from_iterable(map(read_rows, folders))
+        if isinstance(step.spec, RowStage):
+            return await self._write(step, sources, meter, _each(step.spec.run(self._counted(rows, meter))), None)
+        async with self.answering(step, meter) as answers:
+            work = self._asking(step.spec, answers, meter)
+            outs = in_order(rows, work, self.concurrency(step))
+            return await self._write(step, sources, meter, outs, answers)
+
+    async def _write(
+        self, step: Step, sources: Sequence[Step], meter: Meter, batches: AsyncGenerator[Sequence[Any]],
+        answers: Journaled | None,
+    ) -> Manifest:
+        with StepWriter(step.folder(self.folder), step.spec.writes, self.pipeline.shard_rows) as writer:
+            async with aclosing(batches) as outs:
+                async for batch in outs:
+                    for out in batch:
+                        writer.add(out)
+                        meter.drops += isinstance(out, Drop)
+                        meter.rows += not isinstance(out, Drop)
+                    meter.tell(answers.usage if answers else Usage())
+            return self.finish(step, sources, writer, meter, answers.usage if answers else Usage())
+
+    def finish(
+        self, step: Step, sources: Sequence[Step], writer: StepWriter, meter: Meter, usage: Usage,
+        metrics: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """Seal what a writer holds, and say so."""
+        log = log_of(meter.seconds, usage)
+        manifest = sealed_manifest(step, sources, writer, log=log, metrics=metrics)
+        seal(step.folder(self.folder), manifest)
         meter.tell(usage, "done", force=True)
         return manifest
+
+    @asynccontextmanager
+    async def answering(self, step: Step, meter: Meter) -> AsyncIterator[Journaled]:
+        """The step's engine with its weights, behind the journal.
+
+        Left by an error or a stop, it sends nothing more and keeps what is on its way.
+        """
+        assert step.engine is not None
+        meter.tell(Usage(), note=self.engines.opening(step.engine), force=True)
+        with self.abruptly():
+            self.engines.open(step.engine)
+        weights = self.weights[step.weights] if step.weights else None
+        answers = Journaled(await self.engines.get(step.engine, weights), self.journal)
+        try:
+            yield answers
+        except BaseException:
+            await answers.drain(DRAIN)
+            raise
+
+    def concurrency(self, step: Step) -> int:
+        """How many requests of a step are in flight at once."""
+        assert step.engine is not None
+        return self.pipeline.engines[step.engine].concurrency
 
     def _counted(self, rows: Iterator[Any], meter: Meter) -> Iterator[Any]:
         for row in rows:
@@ -142,20 +151,15 @@ class Runner:
             meter.done += 1
             yield row
 
-    async def _engine(self, step: Step) -> Engine:
-        assert step.engine is not None
-        return await self.engines.get(step.engine, self.weights[step.weights] if step.weights else None)
+    def _asking(self, stage: LLMStage, answers: Journaled, meter: Meter) -> Callable[[Any], Any]:
+        async def work(row: Any) -> list[Any]:
+            self.check_stop()
+            outs = await ask_row(stage, row, answers)
+            meter.done += 1
+            meter.tell(answers.usage)
+            return outs
 
-    async def _out(self, step: Step, rows: Iterator[Any], answers: Journaled | None) -> AsyncIterator[Any]:
-        stage = step.spec
-        if isinstance(stage, RowStage):
-            for out in stage.run(rows):
-                yield out
-        elif isinstance(stage, LLMStage) and answers is not None and step.engine is not None:
-            concurrency = self.pipeline.engines[step.engine].concurrency
-            async for outs in in_order(rows, lambda row: ask_row(stage, row, answers), concurrency):
-                for out in outs:
-                    yield out
+        return work
 
 
 async def ask_row(stage: LLMStage, row: Any, answers: Journaled) -> list[Any]:
@@ -173,9 +177,14 @@ async def _all(answers: Journaled, requests: Sequence[Request]) -> list[list[Com
     return list(await asyncio.gather(*(answers.complete(r) for r in requests)))
 
 
+async def _each(items: Iterable[Any]) -> AsyncGenerator[Sequence[Any]]:
+    for item in items:
+        yield (item,)
+
+
 async def in_order(
     rows: Iterable[Any], work: Callable[[Any], Any], limit: int
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Sequence[Any]]:
     """Work on `limit` rows at a time and yield the results in row order.
 
     A slow row does not stall the others: up to four times `limit` rows may wait behind it. On an
@@ -205,7 +214,8 @@ async def in_order(
 
 
 def sealed_manifest(
-    step: Step, sources: Sequence[Step], writer: StepWriter, *, log: JSON, metrics: Mapping[str, Any] | None = None
+    step: Step, sources: Sequence[Step], writer: StepWriter, *, log: JSON,
+    metrics: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """The manifest of a finished writer."""
     written = writer.close()
@@ -218,9 +228,9 @@ def sealed_manifest(
 
 
 def log_of(seconds: float, usage: Usage) -> JSON:
-    """What may differ between equal runs."""
+    """What may differ between equal runs. Times are UTC, fine enough to tell which step came first."""
     return {
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "seconds": round(seconds, 3),
+        "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "seconds": round(seconds, 3),
         "requests": usage.requests, "reused": usage.reused, "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens, "cost": usage.cost,
     }
@@ -228,7 +238,8 @@ def log_of(seconds: float, usage: Usage) -> JSON:
 
 def nothing_left(step: Step, manifest: Manifest, run: Path) -> str:
     """The one line for a step that let no row through."""
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(manifest.drops.items(), key=lambda kv: -kv[1]))
+    counts = sorted(manifest.drops.items(), key=lambda item: -item[1])
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts)
     return (
         f"{step.name}: no row came through ({reasons or 'nothing came in'}), so the run stops here. "
         f"See them: pairgen show {step.folder(run)} --drops"

@@ -1,6 +1,7 @@
 """Model text made safe to look at, and the words in which two texts differ."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
@@ -13,7 +14,10 @@ INVISIBLE = re.compile(
 
 WORD = re.compile(r"\s*(?:\w+|[^\w\s])|\s+")
 DIFF_WORDS = 1500
-"""Words of each side that are compared; the time grows with the square."""
+"""Words of each side that are compared."""
+
+REPETITIVE = 300_000
+"""Equal word pairs from which on frequent words start no match: a text that loops would take minutes."""
 
 TEXT_LIMIT = 20_000
 """Characters of one text that are shown."""
@@ -67,7 +71,9 @@ def diff_words(left: str, right: str) -> Diff:
     a, b = a[:DIFF_WORDS], b[:DIFF_WORDS]
     ours: list[Piece] = []
     theirs: list[Piece] = []
-    for tag, i, j, k, m in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+    counts = Counter(b)
+    loops = sum(counts[word] for word in a) > REPETITIVE
+    for tag, i, j, k, m in SequenceMatcher(None, a, b, autojunk=loops).get_opcodes():
         ours += _pieces("".join(a[i:j]), same=tag == "equal")
         theirs += _pieces("".join(b[k:m]), same=tag == "equal")
     return Diff(tuple(ours), tuple(theirs), cut)

@@ -11,7 +11,7 @@ from pairgen.stage import RowStage
 
 
 class Dedup(RowStage):
-    """Drop repeated instructions; the first one stays.
+    """Drop repeated instructions; the first one stays, so that adding rows at the end moves none.
 
     `near` is the estimated Jaccard similarity of character 5-grams from which two instructions count
     as the same (None: exact only, after case, spacing and end punctuation are normalised).
@@ -21,8 +21,8 @@ class Dedup(RowStage):
     writes: ClassVar[type] = Instruction
     whole: ClassVar[bool] = True
 
-    near: float | None = Field(default=None, gt=0, le=1)
-    permutations: int = Field(default=128, ge=16)
+    near: float | None = Field(default=None, gt=0, le=0.95)
+    permutations: int = Field(default=128, ge=64)
 
     def run(self, rows: Iterator[Instruction]) -> Iterator[Instruction | Drop]:
         seen: dict[str, str] = {}
@@ -33,12 +33,13 @@ class Dedup(RowStage):
                 yield Drop(row.id, self.id, "duplicate", f"of {seen[text]}", failed=False)
                 continue
             seen[text] = row.id
-            twin = index.twin(row.id, text) if index else None
+            words = "\n".join(normalised(m.content) for m in row.messages)
+            twin = index.twin(row.id, words) if index else None
             yield row if twin is None else Drop(row.id, self.id, "near_duplicate", f"of {twin}", failed=False)
 
 
 class _NearIndex:
-    """MinHash LSH over character 5-grams."""
+    """MinHash LSH over character 5-grams; what it proposes is checked against the full signatures."""
 
     def __init__(self, threshold: float, permutations: int) -> None:
         from datasketch import MinHash, MinHashLSH
@@ -46,7 +47,8 @@ class _NearIndex:
         self._minhash = MinHash
         self._permutations = permutations
         self._threshold = threshold
-        self._lsh = MinHashLSH(threshold=threshold, num_perm=permutations)
+        # nine parts recall to one part precision: a wrong proposal costs a comparison, a missed one stays
+        self._lsh = MinHashLSH(threshold=threshold, num_perm=permutations, weights=(0.1, 0.9))
         self._hashes: dict[str, MinHash] = {}
 
     def twin(self, row_id: str, text: str) -> str | None:

@@ -13,7 +13,7 @@ from pairgen.prompts import Prompt, shipped
 from pairgen.records import ORDERS, Drop, Judged, Judgment, Message, Order, Preference, content_id
 from pairgen.stage import RowStage
 from pairgen.stages.export_sft import is_twin
-from pairgen.stages.judge import judge_messages
+from pairgen.stages.judge import JUDGE_HOLES, judge_messages
 
 Negative = Literal["wrong", "tie", "multiple", "none", "truncated"]
 
@@ -21,40 +21,53 @@ Negative = Literal["wrong", "tie", "multiple", "none", "truncated"]
 class ExportDpo(RowStage):
     """Up to `per_prompt` preferences per pair and order, drawn from all right x wrong combinations.
 
-    The kept judgment is always the first right one. `negatives` says which kinds of failure may be
-    the rejected side. Verdict-only twins are made of a share of the wrong-verdict preferences.
+    Right is what the kept judgment says: the filter decides, this stage never looks at the
+    construction. The kept judgment is always the first right one. `negatives` says which kinds of
+    failure may be the rejected side. A share of the pairs gets verdict-only twins of its
+    wrong-verdict preferences.
     """
 
     reads: ClassVar[type] = Judged
     writes: ClassVar[type] = Preference
+    fills: ClassVar[frozenset[str]] = JUDGE_HOLES
+    parts: ClassVar[frozenset[str]] = frozenset({"verdict"})
+    version: ClassVar[int] = 2
 
     prompt: Prompt = shipped("judge.md")
     per_prompt: int = Field(default=1, ge=1)
-    negatives: tuple[Negative, ...] = ("wrong", "tie", "multiple", "none", "truncated")
+    negatives: tuple[Negative, ...] = Field(
+        default=("wrong", "tie", "multiple", "none", "truncated"), min_length=1
+    )
     verdict_only: float = Field(default=0.0, ge=0, le=1)
     verdict_prompt: Prompt = shipped("judge_verdict_only.md")
 
     def run(self, rows: Iterator[Judged]) -> Iterator[Preference | Drop]:
         for row in rows:
-            made = [p for order in ORDERS for p in self._of_order(row, order)]
-            yield from made
+            made = {p.id: p for order in ORDERS for p in self._of_order(row, order)}
+            yield from made.values()
             if not made:
-                yield Drop(row.id, self.id, "no_contrast", "no right and wrong judgment in one order", failed=False)
+                detail = "no right and wrong judgment in one order"
+                yield Drop(row.id, self.id, "no_contrast", detail, failed=False)
 
     def _of_order(self, row: Judged, order: Order) -> Iterator[Preference]:
-        judgments = [j for j in row.judgments if j.order == order]
-        if not any(j.kept for j in judgments):
-            return
-        right = sorted((j for j in judgments if j.agrees), key=lambda j: not j.kept)
-        wrong = [j for j in judgments if not j.agrees and _reason(j) in self.negatives]
-        drawn = sorted(
-            ((r, w) for r in right for w in wrong),
-            key=lambda rw: (not rw[0].kept, content_id(str(self.seed), row.id, str(rw[0].sample), str(rw[1].sample))),
-        )
-        for good, bad in drawn[: self.per_prompt]:
+        twin = is_twin(self.seed, row.id, self.verdict_only)
+        for good, bad in self._draws(row, order)[: self.per_prompt]:
             yield self._preference(row, good, bad, "judgment", good.text, bad.text)
-            if _reason(bad) == "wrong" and is_twin(self.seed, row.id, order, self.verdict_only):
-                yield self._preference(row, good, bad, "verdict-only", f"[[{good.verdict}]]", f"[[{bad.verdict}]]")
+            if twin and _reason(bad) == "wrong":
+                verdicts = f"[[{good.verdict}]]", f"[[{bad.verdict}]]"
+                yield self._preference(row, good, bad, "verdict-only", *verdicts)
+
+    def _draws(self, row: Judged, order: Order) -> list[tuple[Judgment, Judgment]]:
+        """Right and wrong judgments of one order, in a seeded order, the kept one's first, no text twice."""
+        judgments = [j for j in row.judgments if j.order == order]
+        says = next((j.verdict for j in judgments if j.kept), None)
+        right = [j for j in judgments if says is not None and j.verdict == says]
+        wrong = [j for j in judgments if j.verdict != says and _reason(j) in self.negatives]
+        drawn = sorted(((r, w) for r in right for w in wrong), key=lambda rw: self._rank(row, *rw))
+        return list({(r.text, w.text): (r, w) for r, w in drawn if r.text != w.text}.values())
+
+    def _rank(self, row: Judged, good: Judgment, bad: Judgment) -> tuple[bool, str]:
+        return not good.kept, content_id(str(self.seed), row.id, str(good.sample), str(bad.sample))
 
     def _preference(
         self, row: Judged, good: Judgment, bad: Judgment, kind: str, chosen: str, rejected: str

@@ -6,7 +6,7 @@ from typing import ClassVar
 from pairgen.prompts import Prompt, shipped
 from pairgen.records import ORDERS, Drop, Judged, Rollout, content_id, gold_label
 from pairgen.stage import RowStage
-from pairgen.stages.judge import judge_messages
+from pairgen.stages.judge import JUDGE_HOLES, judge_messages
 
 
 class ExportGrpo(RowStage):
@@ -14,6 +14,8 @@ class ExportGrpo(RowStage):
 
     reads: ClassVar[type] = Judged
     writes: ClassVar[type] = Rollout
+    fills: ClassVar[frozenset[str]] = JUDGE_HOLES
+    parts: ClassVar[frozenset[str]] = frozenset({"verdict"})
 
     prompt: Prompt = shipped("judge.md")
 

@@ -12,11 +12,11 @@ from pydantic import Field
 from pairgen.prompts import Prompt, shipped
 from pairgen.records import Demonstration, Drop, Judged, Judgment, Message, content_id
 from pairgen.stage import RowStage
-from pairgen.stages.judge import judge_messages
+from pairgen.stages.judge import JUDGE_HOLES, judge_messages
 
 
 class ExportSft(RowStage):
-    """One demonstration per kept judgment, and verdict-only twins of a share of them.
+    """One demonstration per kept judgment, and verdict-only twins for a share of the pairs.
 
     A twin asks the `verdict_prompt` and answers with the bare verdict: it concentrates the loss on
     the tokens that decide (SFR-Judge trains on 15 % of them).
@@ -24,6 +24,9 @@ class ExportSft(RowStage):
 
     reads: ClassVar[type] = Judged
     writes: ClassVar[type] = Demonstration
+    fills: ClassVar[frozenset[str]] = JUDGE_HOLES
+    parts: ClassVar[frozenset[str]] = frozenset({"verdict"})
+    version: ClassVar[int] = 2
 
     prompt: Prompt = shipped("judge.md")
     verdict_only: float = Field(default=0.0, ge=0, le=1)
@@ -36,7 +39,7 @@ class ExportSft(RowStage):
                 yield Drop(row.id, self.id, "nothing_kept", failed=False)
             for judgment in kept:
                 yield self._demonstration(row, judgment, "judgment", judgment.text)
-                if is_twin(self.seed, row.id, judgment.order, self.verdict_only):
+                if is_twin(self.seed, row.id, self.verdict_only):
                     yield self._demonstration(row, judgment, "verdict-only", f"[[{judgment.verdict}]]")
 
     def _demonstration(self, row: Judged, judgment: Judgment, kind: str, reply: str) -> Demonstration:
@@ -47,9 +50,9 @@ class ExportSft(RowStage):
         )
 
 
-def is_twin(seed: int, row_id: str, order: str, share: float) -> bool:
-    """Whether a seeded draw by content gives this judgment a verdict-only twin."""
-    return int(content_id(str(seed), "twin", row_id, order), 16) < share * 16**16
+def is_twin(seed: int, row_id: str, share: float) -> bool:
+    """Whether a seeded draw gives a pair's judgments verdict-only twins: in both orders or in neither."""
+    return int(content_id(str(seed), "twin", row_id), 16) < share * 16**16
 
 
 STAGE = ExportSft

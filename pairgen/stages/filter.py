@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pairgen.records import Drop, Judged, Judgment, content_id
+from pairgen.records import ORDERS, Drop, Judged, Judgment, Order, content_id, gold_label
 from pairgen.stage import RowStage
 
 
@@ -26,6 +26,7 @@ class Filter(RowStage):
     reads: ClassVar[type] = Judged
     writes: ClassVar[type] = Judged
     whole: ClassVar[bool] = True
+    version: ClassVar[int] = 2
 
     keep: Literal["agreeing", "random"] = "agreeing"
     pick: Literal["random", "shortest"] = "random"
@@ -34,6 +35,12 @@ class Filter(RowStage):
     both_orders: bool = False
     quotes_answer: bool = False
     balance: bool = True
+
+    @model_validator(mode="after")
+    def _range(self) -> "Filter":
+        if self.min_agreement > self.max_agreement:
+            raise ValueError("min_agreement is above max_agreement: nothing could be kept")
+        return self
 
     def run(self, rows: Iterator[Judged]) -> Iterator[Judged | Drop]:
         kept: list[Judged] = []
@@ -64,9 +71,9 @@ class Filter(RowStage):
             row, judgments=tuple(replace(j, kept=(j.order, j.sample) in picks) for j in row.judgments)
         )
 
-    def _picks(self, row: Judged) -> set[tuple[str, int]]:
-        picks = set()
-        for order in ("chosen_first", "rejected_first"):
+    def _picks(self, row: Judged) -> set[tuple[Order, int]]:
+        picks: set[tuple[Order, int]] = set()
+        for order in ORDERS:
             fitting = [j for j in row.judgments if j.order == order and self._fits(row, j)]
             if fitting:
                 best = min(fitting, key=lambda j: self._rank(row, j))
@@ -86,11 +93,12 @@ class Filter(RowStage):
     def _surplus(self, rows: list[Judged]) -> set[str]:
         """Pairs to leave out so that A and B are told equally often.
 
-        A pair picked in both orders holds one of each and is never touched.
+        A pair is left out whole. One that holds an A and a B is never touched; pairs that hold the
+        same label twice go first, so that one label more or less can make the rest even.
         """
         lean = {row.id: sum(1 if j.verdict == "A" else -1 for j in row.judgments if j.kept) for row in rows}
         total, out = sum(lean.values()), set()
-        for row_id in sorted(lean, key=lambda i: content_id(str(self.seed), "balance", i)):
+        for row_id in sorted(lean, key=lambda i: (-abs(lean[i]), content_id(str(self.seed), "balance", i))):
             if lean[row_id] * total > 0 and abs(lean[row_id]) <= abs(total):
                 out.add(row_id)
                 total -= lean[row_id]
@@ -98,8 +106,9 @@ class Filter(RowStage):
 
 
 def _winner(row: Judged, judgment: Judgment) -> str:
-    """The text of the answer a verdict names."""
-    return row.pair.chosen if judgment.agrees else row.pair.rejected
+    """The text of the answer a verdict names, by the slot it was shown in."""
+    chosen_slot = gold_label(judgment.order)
+    return row.pair.chosen if judgment.verdict == chosen_slot else row.pair.rejected
 
 
 STAGE = Filter

@@ -11,8 +11,11 @@ from pydantic import Field
 from pairgen.engine import Completion, Request, Sampling
 from pairgen.parsers import read_verdict
 from pairgen.prompts import Prompt, PromptFile, shipped
-from pairgen.records import ORDERS, Judged, Judgment, Messages, Order, Pair, gold_label
+from pairgen.records import ORDERS, Drop, Judged, Judgment, Messages, Order, Pair, gold_label
 from pairgen.stage import LLMStage, row_seed
+
+JUDGE_HOLES = frozenset({"instruction", "answer_a", "answer_b"})
+"""What `judge_messages` has values for."""
 
 
 class Judge(LLMStage):
@@ -20,7 +23,9 @@ class Judge(LLMStage):
 
     reads: ClassVar[type] = Pair
     writes: ClassVar[type] = Judged
-    fills: ClassVar[frozenset[str]] = frozenset({"instruction", "answer_a", "answer_b"})
+    fills: ClassVar[frozenset[str]] = JUDGE_HOLES
+    parts: ClassVar[frozenset[str]] = frozenset({"verdict"})
+    version: ClassVar[int] = 2
 
     prompt: Prompt = shipped("judge.md")
     n: int = Field(default=8, ge=1)
@@ -28,12 +33,13 @@ class Judge(LLMStage):
     sampling: Sampling = Sampling(temperature=0.7, top_p=0.9, max_tokens=2048)
 
     def ask(self, row: Pair) -> list[Request]:
-        return [
-            Request(judge_messages(self.prompt, row, order), self.sampling, row_seed(self.seed, row.id, order), n=self.n)
-            for order in self._orders(row)
-        ]
+        return [self._request(row, order) for order in self._orders(row)]
 
-    def read(self, row: Pair, replies: list[list[Completion]]) -> list[Judged]:
+    def _request(self, row: Pair, order: Order) -> Request:
+        messages = judge_messages(self.prompt, row, order)
+        return Request(messages, self.sampling, row_seed(self.seed, row.id, order), n=self.n)
+
+    def read(self, row: Pair, replies: list[list[Completion]]) -> list[Judged | Drop]:
         judgments = tuple(
             _judgment(order, sample, reply)
             for order, samples in zip(self._orders(row), replies, strict=True)
@@ -56,7 +62,9 @@ def judge_messages(prompt: PromptFile, pair: Pair, order: Order) -> Messages:
 
 def _judgment(order: Order, sample: int, reply: Completion) -> Judgment:
     verdict = read_verdict(reply.text, reply.finish)
-    return Judgment(order, sample, reply.text, verdict.winner, verdict.status, gold_label(order), reply.completion_tokens)
+    return Judgment(
+        order, sample, reply.text, verdict.winner, verdict.status, gold_label(order), reply.completion_tokens
+    )
 
 
 STAGE = Judge

@@ -5,6 +5,7 @@ file changes nothing and adding a row changes only that row.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -12,11 +13,15 @@ from pydantic import Field
 from pairgen.errors import UsageError
 from pairgen.fingerprint import JSON, Runtime
 from pairgen.records import Drop, Instruction, Message, Messages, messages_id
-from pairgen.sources import Record, read_records, source_identity
+from pairgen.schema import mend
+from pairgen.sources import Record, read_records, source_identity, source_name
 from pairgen.stage import RowStage
 
-GUESSES = ("instruction", "prompt", "question", "text", "messages", "conversation", "conversations", "input", "query")
-ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system"}
+GUESSES = (
+    "instruction", "prompt", "question", "text", "messages", "conversation", "conversations",
+    "input", "query",
+)
+ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
 
 
 class Load(RowStage):
@@ -43,21 +48,18 @@ class Load(RowStage):
 
     def run(self, rows: Iterator[Any]) -> Iterator[Instruction | Drop]:
         seen: set[str] = set()
-        name = self.path.rsplit("/", 1)[-1]
-        count = 0
-        for count, record in enumerate(read_records(self.path, self.split, self.revision), 1):
-            if self.limit is not None and count > self.limit:
-                break
-            messages = self._messages(record)
-            row = Instruction(messages_id(messages), messages, name)
-            yield self._check(row, record.where, seen)
-        if count == 0:
+        name, empty = source_name(self.path), True
+        for record in islice(read_records(self.path, self.split, self.revision), self.limit):
+            empty, messages = False, self._messages(record)
+            yield self._check(Instruction(messages_id(messages), messages, name), record.where, seen)
+        if empty:
             raise UsageError(f"{self.path}: holds no rows")
 
     def _check(self, row: Instruction, where: str, seen: set[str]) -> Instruction | Drop:
         size = sum(len(m.content) for m in row.messages)
         if size > self.max_chars:
-            return Drop(row.id, self.id, "too_long", f"{where}: {size:,} characters, the limit is {self.max_chars:,}")
+            detail = f"{where}: {size:,} characters, the limit is {self.max_chars:,}"
+            return Drop(row.id, self.id, "too_long", detail)
         if not row.text.strip():
             return Drop(row.id, self.id, "empty", where)
         if row.id in seen:
@@ -70,10 +72,11 @@ class Load(RowStage):
         if isinstance(value, dict):
             value = value[self._column(value, record.where)]
         if isinstance(value, str):
-            return (Message("user", value),)
+            return (Message("user", mend(value)),)
         if isinstance(value, list) and value:
             return _turns(value, record.where)
-        raise UsageError(f"{record.where}: the instruction is {type(value).__name__}, not text or a list of messages")
+        found = "an empty list" if value == [] else "null" if value is None else type(value).__name__
+        raise UsageError(f"{record.where}: the instruction is {found}, not text or a list of messages")
 
     def _column(self, value: dict[str, Any], where: str) -> str:
         have = ", ".join(map(str, value))
@@ -93,14 +96,22 @@ def _turns(turns: list[Any], where: str) -> Messages:
     for turn in turns:
         role = turn.get("role", turn.get("from")) if isinstance(turn, dict) else None
         content = turn.get("content", turn.get("value")) if isinstance(turn, dict) else None
-        if role not in ROLES or not isinstance(content, str):
-            raise UsageError(f"{where}: a message needs a role among {', '.join(ROLES)} and a text content")
-        messages.append(Message(ROLES[role], content))
+        if not isinstance(role, str) or role not in ROLES or not isinstance(content, str):
+            raise UsageError(
+                f"{where}: a message needs a role among {', '.join(ROLES)} and a text content; "
+                f"found role {_short(role)} and content {_short(content)}"
+            )
+        messages.append(Message(ROLES[role], mend(content)))
     while messages and messages[-1].role != "user":
         messages.pop()
     if not messages:
         raise UsageError(f"{where}: no user turn in the conversation")
     return tuple(messages)
+
+
+def _short(value: object) -> str:
+    plain = value is None or (isinstance(value, str) and len(value) < 30)
+    return repr(value) if plain else type(value).__name__
 
 
 STAGE = Load

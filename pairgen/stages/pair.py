@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from pairgen.checks import contrast, is_refusal, leaks_marker, normalised
 from pairgen.engine import Completion, Request, Sampling
-from pairgen.prompts import Prompt, load_prompt
+from pairgen.prompts import Prompt
 from pairgen.records import Candidates, Drop, Pair, content_id
 from pairgen.stage import LLMStage, row_seed
 
@@ -21,13 +21,17 @@ PROMPTS = {"similar-instruction": "similar.md", "direct-worse": "worse.md"}
 class MakePair(LLMStage):
     """Write `n` rejected answers per instruction; each good one makes a pair.
 
-    A reply is dropped as truncated, unparsed, unchanged_instruction, unchanged_answer, marker_leak,
-    refusal or length_ratio (rejected / chosen characters outside `length_ratio`), and kept raw.
+    A reply is dropped as truncated, content_filter, unparsed, unchanged_instruction, unchanged_answer,
+    marker_leak, refusal or length_ratio (rejected / chosen characters outside `length_ratio`), and
+    kept raw. `prompt` may map each construction to its own file. Both answers lose outer blanks, so
+    that none tells them apart.
     """
 
     reads: ClassVar[type] = Candidates
     writes: ClassVar[type] = Pair
     fills: ClassVar[frozenset[str]] = frozenset({"instruction", "answer"})
+    parts: ClassVar[frozenset[str]] = frozenset({"answer"})
+    version: ClassVar[int] = 2
 
     construction: Literal["similar-instruction", "direct-worse"] = "similar-instruction"
     prompt: Prompt
@@ -38,13 +42,27 @@ class MakePair(LLMStage):
     @model_validator(mode="before")
     @classmethod
     def _default_prompt(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "prompt" not in values:
-            name = PROMPTS.get(values.get("construction", "similar-instruction"))
-            return values if name is None else {**values, "prompt": load_prompt(name)}
+        if not isinstance(values, dict) or values.get("construction", "similar-instruction") not in PROMPTS:
+            return values
+        construction = values.get("construction", "similar-instruction")
+        prompt = values.get("prompt", PROMPTS)
+        if isinstance(prompt, dict) and set(prompt) <= set(PROMPTS):
+            return {**values, "prompt": {**PROMPTS, **prompt}[construction]}
         return values
 
+    @model_validator(mode="after")
+    def _prompt_constructs(self) -> "MakePair":
+        if ("modified" in self.prompt.parts) != (self.construction == "similar-instruction"):
+            raise ValueError(
+                f"prompt: {self.prompt.name} is not for construction {self.construction!r}, which "
+                f"{'writes' if self.construction == 'similar-instruction' else 'has no'} modified instruction"
+            )
+        if not 0 <= self.length_ratio[0] <= self.length_ratio[1]:
+            raise ValueError("length_ratio: the lower end first")
+        return self
+
     def ask(self, row: Candidates) -> list[Request]:
-        messages = self.prompt.render(instruction=row.instruction.text, answer=row.responses[0].text)
+        messages = self.prompt.render(instruction=row.instruction.text, answer=row.responses[0].text.strip())
         return [Request(messages, self.sampling, row_seed(self.seed, row.id), n=self.n)]
 
     def read(self, row: Candidates, replies: list[list[Completion]]) -> list[Pair | Drop]:
@@ -52,7 +70,7 @@ class MakePair(LLMStage):
         seen: set[str] = set()
         for index, reply in enumerate(replies[0]):
             made = self._pair(row, index, reply)
-            if made.id in seen if isinstance(made, Pair) else False:
+            if isinstance(made, Pair) and made.id in seen:
                 made = Drop(f"{row.id}:{index}", self.id, "duplicate", failed=False, raw=reply.text)
             elif isinstance(made, Pair):
                 seen.add(made.id)
@@ -60,29 +78,30 @@ class MakePair(LLMStage):
         return out
 
     def _pair(self, row: Candidates, index: int, reply: Completion) -> Pair | Drop:
-        parts = None if reply.finish == "length" else self.prompt.read(reply.text)
-        fault = self._fault(row, reply, parts)
-        if parts is None or fault is not None:
-            return Drop(f"{row.id}:{index}", self.id, fault or "unparsed", raw=reply.text)
-        chosen, rejected, modified = row.responses[0], parts["answer"], parts.get("modified")
+        parts = self.prompt.read(reply.text) if reply.finish == "stop" else None
+        if parts is None:
+            fault = {"stop": "unparsed", "length": "truncated"}.get(reply.finish, reply.finish)
+            return Drop(f"{row.id}:{index}", self.id, fault, raw=reply.text)
+        chosen, rejected = row.responses[0].text.strip(), parts["answer"].strip()
+        modified = parts.get("modified")
+        if problem := self._fault(row.instruction.text, modified, chosen, rejected):
+            return Drop(f"{row.id}:{index}", self.id, problem, raw=reply.text)
         return Pair(
-            id=content_id(row.id, chosen.text, rejected), instruction=row.instruction,
-            chosen=chosen.text, rejected=rejected, construction=self.construction, modified=modified,
-            chosen_model=chosen.model, rejected_model=self.engine,
-            contrast=contrast(chosen.text, rejected), raw=reply.text,
+            id=content_id(row.id, chosen, rejected), instruction=row.instruction,
+            chosen=chosen, rejected=rejected, construction=self.construction, modified=modified,
+            chosen_model=row.responses[0].model, rejected_model=self.engine,
+            contrast=contrast(chosen, rejected), raw=reply.text,
         )
 
-    def _fault(self, row: Candidates, reply: Completion, parts: dict[str, str] | None) -> str | None:
-        if reply.finish == "length":
-            return "truncated"
-        if parts is None:
+    def _fault(self, instruction: str, modified: str | None, chosen: str, rejected: str) -> str | None:
+        """Why the two answers make no pair, or None."""
+        if not rejected:
             return "unparsed"
-        chosen, rejected = row.responses[0].text, parts["answer"]
-        if "modified" in parts and normalised(parts["modified"]) == normalised(row.instruction.text):
+        if modified is not None and normalised(modified) == normalised(instruction):
             return "unchanged_instruction"
         if normalised(rejected) == normalised(chosen):
             return "unchanged_answer"
-        if leaks_marker(rejected):
+        if leaks_marker(rejected) or leaks_marker(modified or ""):
             return "marker_leak"
         if is_refusal(rejected):
             return "refusal"

@@ -21,6 +21,7 @@ class Replay(RowStage):
 
     reads: ClassVar[type] = Candidates
     writes: ClassVar[type] = Demonstration
+    fills: ClassVar[frozenset[str]] = frozenset({"instruction"})
     whole: ClassVar[bool] = True
 
     prompt: Prompt | None = None

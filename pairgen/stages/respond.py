@@ -14,13 +14,14 @@ from pairgen.stage import LLMStage, row_seed
 class Respond(LLMStage):
     """Sample answers. Without a `prompt` the conversation is sent as it is.
 
-    An answer that was cut, is empty or refuses is left out; a row with no answer left is dropped
-    with the first reason.
+    An answer that was cut or filtered, is empty or refuses is left out; a row with no answer left is
+    dropped with the first reason.
     """
 
     reads: ClassVar[type] = Instruction
     writes: ClassVar[type] = Candidates
     fills: ClassVar[frozenset[str]] = frozenset({"instruction"})
+    parts: ClassVar[frozenset[str]] = frozenset({"text"})
 
     prompt: Prompt | None = None
     n: int = Field(default=1, ge=1)
@@ -42,8 +43,8 @@ class Respond(LLMStage):
         return [Drop(row.id, self.id, faults[0] or "empty", raw=replies[0][0].text)]
 
     def _fault(self, reply: Completion) -> str | None:
-        if reply.finish == "length":
-            return "truncated"
+        if reply.finish != "stop":
+            return "truncated" if reply.finish == "length" else reply.finish
         if not reply.text.strip():
             return "empty"
         return "refusal" if not self.keep_refusals and is_refusal(reply.text) else None

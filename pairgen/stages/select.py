@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 
 from pairgen.errors import nearest
-from pairgen.parsers import CATEGORIES
+from pairgen.parsers import CATEGORIES, LENGTHS
 from pairgen.records import Drop, Instruction, content_id
 from pairgen.stage import RowStage
 
@@ -21,7 +21,7 @@ class Select(RowStage):
 
     `stratify: category` gives each category the same share and hands what a small one cannot fill to
     the larger ones; `none` samples from all alike. Which rows are drawn depends on the seed and on
-    each row's content, never on its place.
+    each row's content, never on its place. A row without a tag fails every filter on that tag.
     """
 
     reads: ClassVar[type] = Instruction
@@ -42,6 +42,21 @@ class Select(RowStage):
                 raise ValueError(f"no category {name!r}: {nearest(name, CATEGORIES)}")
         return value
 
+    @field_validator("lengths")
+    @classmethod
+    def _buckets(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in value or ():
+            if name not in LENGTHS:
+                raise ValueError(f"no length bucket {name!r}: {nearest(name, LENGTHS)}")
+        return value
+
+    @field_validator("complexity")
+    @classmethod
+    def _rising(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not 1 <= value[0] <= value[1] <= 10:
+            raise ValueError("a range from 1 to 10, the lower end first")
+        return value
+
     def run(self, rows: Iterator[Instruction]) -> Iterator[Instruction | Drop]:
         fitting = []
         for row in rows:
@@ -49,7 +64,8 @@ class Select(RowStage):
             if reason is None:
                 fitting.append(row)
             else:
-                yield Drop(row.id, self.id, reason, f"{row.category}, {row.complexity}, {row.length}", failed=False)
+                detail = f"{row.category}, {row.complexity}, {row.length}"
+                yield Drop(row.id, self.id, reason, detail, failed=False)
         drawn = self._draw(fitting)
         for row in fitting:
             yield row if row.id in drawn else Drop(row.id, self.id, "not_sampled", failed=False)
@@ -58,7 +74,7 @@ class Select(RowStage):
         if self.categories is not None and row.category not in self.categories:
             return "category"
         low, high = self.complexity
-        if row.complexity is not None and not low <= row.complexity <= high:
+        if (low, high) != (1, 10) and (row.complexity is None or not low <= row.complexity <= high):
             return "complexity"
         if self.lengths is not None and row.length not in self.lengths:
             return "length"

@@ -12,11 +12,13 @@ from pairgen.stage import RowStage
 class Split(RowStage):
     """Keep the `train` or the `heldout` part; `share` of the instructions are held out.
 
-    The side depends on the instruction's content and the seed alone, so adding rows moves none.
+    The side depends on the instruction's content and the seed alone, so adding rows moves none, and
+    fresh pairs of a later iteration never train on an instruction that was held out before.
     """
 
     reads: ClassVar[type] = Pair
     writes: ClassVar[type] = Pair
+    settled: ClassVar[bool] = True
 
     part: Literal["train", "heldout"]
     share: float = Field(default=0.1, gt=0, lt=1)

@@ -3,6 +3,7 @@
 Self-Taught Evaluators, Figure 7: the categories the instruction selection works on.
 """
 
+import re
 from typing import ClassVar
 
 from pairgen.engine import Completion, Request, Sampling
@@ -16,8 +17,8 @@ class Tag(LLMStage):
 
     reads: ClassVar[type] = Instruction
     writes: ClassVar[type] = Instruction
-
     fills: ClassVar[frozenset[str]] = frozenset({"instruction"})
+    parts: ClassVar[frozenset[str]] = frozenset({"category", "complexity", "length"})
 
     prompt: Prompt = shipped("tag.md")
     sampling: Sampling = Sampling(temperature=0, max_tokens=64)
@@ -29,11 +30,11 @@ class Tag(LLMStage):
     def read(self, row: Instruction, replies: list[list[Completion]]) -> list[Instruction | Drop]:
         reply = replies[0][0].text
         tags = self.prompt.read(reply)
-        if tags is None:
-            return [Drop(row.id, self.id, "unparsed", "no category, complexity and length in the reply", raw=reply)]
-        return [
-            Instruction(row.id, row.messages, row.source, tags["category"], int(tags["complexity"]), tags["length"])
-        ]
+        if tags is None or re.fullmatch("[0-9]{1,2}", tags["complexity"]) is None:
+            detail = "no category, complexity and length in the reply"
+            return [Drop(row.id, self.id, "unparsed", detail, raw=reply)]
+        complexity = int(tags["complexity"])
+        return [Instruction(row.id, row.messages, row.source, tags["category"], complexity, tags["length"])]
 
 
 STAGE = Tag

@@ -22,6 +22,7 @@ from pairgen.train.config import TrainConfig
 
 Ids = NDArray[np.int32]
 Mask = NDArray[np.bool_]
+NO_LIMIT = 1 << 62
 CHUNK = 1024  # rows rendered before they are tokenised together, by all threads of the tokenizer
 
 
@@ -80,7 +81,7 @@ def encode(rows: Iterable[Demonstration | Preference], tokenizer: Any, config: T
     Raises UsageError when the template is unusable, when no row is left, when the objective reads none
     of a row's parts, or when `kind_weights` names a kind that no row has.
     """
-    limits = Limits(config.max_prompt_tokens or positions, config.max_completion_tokens or positions, positions)
+    limits = Limits(config.max_prompt_tokens or NO_LIMIT, config.max_completion_tokens or NO_LIMIT, positions)
     examples: list[Example] = []
     drops: list[Drop] = []
     kinds: set[str] = set()
@@ -186,7 +187,9 @@ def _tokens(texts: Sequence[_Text], tokenizer: Any) -> Iterator["_Tokens"]:
         return
     if not tokenizer.is_fast:
         raise UsageError(f"tokenizer {type(tokenizer).__name__} gives no character offsets: use its fast version")
-    for text, encoding in zip(texts, tokenizer([t.text for t in texts], add_special_tokens=False).encodings, strict=True):
+    # not verbose: it warns of long texts, which become drops
+    encodings = tokenizer([t.text for t in texts], add_special_tokens=False, verbose=False).encodings
+    for text, encoding in zip(texts, encodings, strict=True):
         ids = np.array(encoding.ids, dtype=np.int32)
         starts, ends = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2).T
         # a token across the border belongs to the answer: the prompt alone would not have made it

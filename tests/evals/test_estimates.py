@@ -23,11 +23,14 @@ def test_unscored_is_counted_and_never_a_zero() -> None:
     assert estimate([1, None, 1, None]) == Estimate(1.0, 0.0, 2, 2)
 
 
-@pytest.mark.parametrize(("values", "expected"), [
-    ([], Estimate(None, None, 0, 0)),
-    ([None], Estimate(None, None, 0, 1)),
-    ([0.5], Estimate(0.5, None, 1, 0)),
-])
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], Estimate(None, None, 0, 0)),
+        ([None], Estimate(None, None, 0, 1)),
+        ([0.5], Estimate(0.5, None, 1, 0)),
+    ],
+)
 def test_too_few_values_have_no_error_bar(values: list[float | None], expected: Estimate) -> None:
     assert estimate(values) == expected
 

@@ -26,7 +26,8 @@ def row(key: str, *cells: Cell, mode: str = "greedy") -> EvalItem:
     """A pair with one judgment in each order for each cell."""
     replies = [
         reply(order, answer, mode, sample)
-        for sample, cell in enumerate(cells) for order, answer in zip(ORDERS, cell, strict=True)
+        for sample, cell in enumerate(cells)
+        for order, answer in zip(ORDERS, cell, strict=True)
     ]
     return EvalItem(key, "g", "q", ("c", "r"), tuple(replies))
 
@@ -77,14 +78,40 @@ def test_published_llmbar_counts(name: str, run: str) -> None:
     assert found["consistent_accuracy"].mean == pytest.approx(both / n)
 
 
-@pytest.mark.parametrize(("run", "figures"), [
-    ("GPT-4 CoT", {"accuracy": 81.3, "consistent_accuracy": 75.9, "consistency": 89.3, "first_slot": 52.3,
-                   "accuracy_chosen_first": 83.5, "accuracy_rejected_first": 79.0}),
-    ("PaLM2 Vanilla", {"accuracy": 69.8, "consistent_accuracy": 56.1, "accuracy_chosen_first": 75.9,
-                       "accuracy_rejected_first": 63.7}),
-    ("Falcon CoT", {"accuracy": 52.0, "consistent_accuracy": 8.6,
-                    "accuracy_chosen_first": 95.2, "accuracy_rejected_first": 8.8}),
-])
+@pytest.mark.parametrize(
+    ("run", "figures"),
+    [
+        (
+            "GPT-4 CoT",
+            {
+                "accuracy": 81.3,
+                "consistent_accuracy": 75.9,
+                "consistency": 89.3,
+                "first_slot": 52.3,
+                "accuracy_chosen_first": 83.5,
+                "accuracy_rejected_first": 79.0,
+            },
+        ),
+        (
+            "PaLM2 Vanilla",
+            {
+                "accuracy": 69.8,
+                "consistent_accuracy": 56.1,
+                "accuracy_chosen_first": 75.9,
+                "accuracy_rejected_first": 63.7,
+            },
+        ),
+        (
+            "Falcon CoT",
+            {
+                "accuracy": 52.0,
+                "consistent_accuracy": 8.6,
+                "accuracy_chosen_first": 95.2,
+                "accuracy_rejected_first": 8.8,
+            },
+        ),
+    ],
+)
 def test_one_judge_under_every_rule(run: str, figures: dict[str, float]) -> None:
     """All 419 LLMBar items: position alone makes a judge look like a coin until both orders are asked."""
     found = judge_metrics(llmbar_rows(run, list(LLMBAR["sets"])))
@@ -101,13 +128,16 @@ def test_first_slot_is_a_share_of_what_could_be_read() -> None:
     assert first > first * read == pytest.approx(0.931, abs=0.0006)
 
 
-@pytest.mark.parametrize(("cells", "expected"), [
-    ([("A", "B"), ("A", "A"), ("A", "A")], 1.0),     # 4 of 6 for chosen: the slot cancels out
-    ([("A", "A"), ("A", "A")], 0.5),                 # a pure preference for A is a tie
-    ([("B", "A"), ("A", None)], 0.0),                # 1 against 2
-    ([(None, None), (None, None)], 0.0),             # no verdict at all is wrong, not a tie
-    ([("A", None), (None, None)], 1.0),              # one verdict decides
-])
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ([("A", "B"), ("A", "A"), ("A", "A")], 1.0),  # 4 of 6 for chosen: the slot cancels out
+        ([("A", "A"), ("A", "A")], 0.5),  # a pure preference for A is a tie
+        ([("B", "A"), ("A", None)], 0.0),  # 1 against 2
+        ([(None, None), (None, None)], 0.0),  # no verdict at all is wrong, not a tie
+        ([("A", None), (None, None)], 1.0),  # one verdict decides
+    ],
+)
 def test_votes_by_hand(cells: list[Cell], expected: float) -> None:
     assert vote(row("x", *cells, mode="sampled")) == expected
 
@@ -143,7 +173,10 @@ def judge() -> PairBenchmark:
 def test_both_orders_greedy_then_sampled(judge: PairBenchmark) -> None:
     requests = judge.ask(ITEM)
     assert [(r.sampling.temperature, r.sampling.top_p, r.n) for r in requests] == [
-        (0, 1, 1), (0, 1, 1), (0.7, 0.9, 3), (0.7, 0.9, 3),
+        (0, 1, 1),
+        (0, 1, 1),
+        (0.7, 0.9, 3),
+        (0.7, 0.9, 3),
     ]
     texts = [r.messages[-1].content for r in requests]
     assert texts[0].index("=8") < texts[0].index("=4")
@@ -155,12 +188,20 @@ def test_replies_are_read_into_their_order(judge: PairBenchmark) -> None:
     def say(*texts: str) -> list[Completion]:
         return [Completion(text, "stop", 0, 5) for text in texts]
 
-    found = judge.read(ITEM, [
-        say("[[A]]"), say("[[B]]"), say("[[A]]", "[[B]]", "?"), [Completion("I th", "length", 0, 9)] * 3,
-    ])
+    found = judge.read(
+        ITEM,
+        [
+            say("[[A]]"),
+            say("[[B]]"),
+            say("[[A]]", "[[B]]", "?"),
+            [Completion("I th", "length", 0, 9)] * 3,
+        ],
+    )
     assert [(r.mode, r.order, r.sample, r.answer, r.status) for r in found.replies] == [
-        ("greedy", "chosen_first", 0, "A", "ok"), ("greedy", "rejected_first", 0, "B", "ok"),
-        ("sampled", "chosen_first", 0, "A", "ok"), ("sampled", "chosen_first", 1, "B", "ok"),
+        ("greedy", "chosen_first", 0, "A", "ok"),
+        ("greedy", "rejected_first", 0, "B", "ok"),
+        ("sampled", "chosen_first", 0, "A", "ok"),
+        ("sampled", "chosen_first", 1, "B", "ok"),
         ("sampled", "chosen_first", 2, None, "none"),
         *[("sampled", "rejected_first", i, None, "truncated") for i in range(3)],
     ]
@@ -175,6 +216,12 @@ def test_the_self_check_passes_with_and_without_votes(votes: int) -> None:
 
 def test_a_prompt_with_a_strange_hole_is_refused() -> None:
     with pytest.raises(ValueError, match="modified"):
-        PairBenchmark(id="j", use="pairs", prompt={
-            "name": "own.md", "vars": ("modified",), "user": "{{modified}}",
-        })
+        PairBenchmark(
+            id="j",
+            use="pairs",
+            prompt={
+                "name": "own.md",
+                "vars": ("modified",),
+                "user": "{{modified}}",
+            },
+        )

@@ -24,8 +24,10 @@ class Numbers(PairBenchmark):
     """Ten pairs; the better answer of pair i is `right i`."""
 
     def items(self) -> Sequence[PairItem]:
-        return [PairItem(str(i), "even" if i % 2 == 0 else "odd", f"q{i}", f"right {i}", f"wrong {i}")
-                for i in range(10)]
+        return [
+            PairItem(str(i), "even" if i % 2 == 0 else "odd", f"q{i}", f"right {i}", f"wrong {i}")
+            for i in range(10)
+        ]
 
 
 class Judge:
@@ -127,10 +129,19 @@ def sealed(folder: Path, pairs: list[Pair]) -> Path:
         for row in pairs:
             writer.add(row)
         out = writer.close()
-    seal(folder, Manifest(
-        name="heldout", use="split", identity={"n": len(pairs)}, digest=digest({"n": len(pairs)}),
-        row_class=out.row_class, rows=out.rows, shards=out.shards, code_version="test",
-    ))
+    seal(
+        folder,
+        Manifest(
+            name="heldout",
+            use="split",
+            identity={"n": len(pairs)},
+            digest=digest({"n": len(pairs)}),
+            row_class=out.row_class,
+            rows=out.rows,
+            shards=out.shards,
+            code_version="test",
+        ),
+    )
     return folder
 
 

@@ -105,7 +105,7 @@ STUDY = ReferenceStudy(
 SAMPLE = RunSummary(
     title="self-taught: 5 iterations on the embedded world",
     command="pairgen run self-taught --iters 5",
-    config="pipeline: self-taught\nengines:\n  policy:\n    use: vllm\n    model: builtin:world/seed-a\niterations: 5\n",
+    config="pipeline: self-taught\nengines:\n  policy:\n    use: vllm\n    model: builtin:world/seed-a\n",
     code_version="0.1.0",
     suites=SUITES,
     iterations=tuple(iteration(i) for i in range(6)),
@@ -124,7 +124,8 @@ SAMPLE = RunSummary(
         StepFlow("filter", 3440, 3160, {"nothing_kept": 280}),
     ),
     alarms=(
-        "Iteration 4: consistency over both orders fell from 0.890 (iteration 3) to 0.830; the limit is a fall of 0.05.",
+        "Iteration 4: consistency over both orders fell from 0.890 (iteration 3) to 0.830; "
+        "the limit is a fall of 0.05.",
     ),
     samples=(
         SamplePair(

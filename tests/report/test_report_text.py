@@ -23,10 +23,19 @@ def test_nothing_is_left_that_acts_on_a_screen(text: str) -> None:
     visible(text).encode("utf-8")
 
 
-@pytest.mark.parametrize(("text", "shown"), [
-    ("\x1b[2Jx", "␛[2Jx"), ("a\r\nb", "a\nb"), ("a\rb", "a␍b"), ("\u202eabc", "⟨U+202E⟩abc"), ("\ud800", "⟨U+D800⟩"),
-    ("\x7f\x85", "␡⟨U+0085⟩"), ("tab\tand\nline", "tab\tand\nline"), ("👩\u200d👧 é \ufffd", "👩\u200d👧 é \ufffd"),
-])
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2Jx", "␛[2Jx"),
+        ("a\r\nb", "a\nb"),
+        ("a\rb", "a␍b"),
+        ("\u202eabc", "⟨U+202E⟩abc"),
+        ("\ud800", "⟨U+D800⟩"),
+        ("\x7f\x85", "␡⟨U+0085⟩"),
+        ("tab\tand\nline", "tab\tand\nline"),
+        ("👩\u200d👧 é \ufffd", "👩\u200d👧 é \ufffd"),
+    ],
+)
 def test_marks(text: str, shown: str) -> None:
     assert visible(text) == shown
 
@@ -39,8 +48,12 @@ def test_a_long_text_is_cut_and_says_so() -> None:
 def test_a_diff_by_hand() -> None:
     found = diff_words("The second largest is =4.", "The second smallest is =1.")
     assert found.left == (
-        Piece("same", "The second"), Piece("same", " "), Piece("only", "largest"), Piece("same", " is ="),
-        Piece("only", "4"), Piece("same", "."),
+        Piece("same", "The second"),
+        Piece("same", " "),
+        Piece("only", "largest"),
+        Piece("same", " is ="),
+        Piece("only", "4"),
+        Piece("same", "."),
     )
     assert [piece.text for piece in found.right if piece.kind == "only"] == ["smallest", "1"]
 
@@ -68,15 +81,27 @@ def test_a_long_diff_is_cut_and_stays_quick() -> None:
     assert perf_counter() - start < 5
 
 
-@pytest.mark.parametrize(("shown", "expected"), [
-    (numbers.number(0.97834), "0.978"), (numbers.number(None), "–"), (numbers.share(0.978), "97.8 %"),
-    (numbers.count(1234567), "1,234,567"), (numbers.points(0.371), "+37.1"), (numbers.points(-0.0661), "-6.6"),
-    (numbers.duration(7.14), "7.1 s"), (numbers.duration(125), "2 min 5 s"), (numbers.duration(7500), "2 h 5 min"),
-    (numbers.duration(None), "–"), (numbers.cost(0), "–"), (numbers.cost(1.2345), "$1.234"),
-    (numbers.estimated({"mean": 0.607, "stderr": 0.0218, "n": 500, "unscored": 0}), "0.607 ± 0.022"),
-    (numbers.estimated({"mean": 154.25, "stderr": 2.04, "n": 9, "unscored": 0}), "154.2 ± 2.0"),
-    (numbers.estimated({"mean": 1.0, "stderr": None, "n": 1, "unscored": 0}), "1.000"),
-    (numbers.estimated({"mean": None, "stderr": None, "n": 0, "unscored": 3}), "–"), (numbers.estimated(None), "–"),
-])
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (numbers.number(0.97834), "0.978"),
+        (numbers.number(None), "–"),
+        (numbers.share(0.978), "97.8 %"),
+        (numbers.count(1234567), "1,234,567"),
+        (numbers.points(0.371), "+37.1"),
+        (numbers.points(-0.0661), "-6.6"),
+        (numbers.duration(7.14), "7.1 s"),
+        (numbers.duration(125), "2 min 5 s"),
+        (numbers.duration(7500), "2 h 5 min"),
+        (numbers.duration(None), "–"),
+        (numbers.cost(0), "–"),
+        (numbers.cost(1.2345), "$1.234"),
+        (numbers.estimated({"mean": 0.607, "stderr": 0.0218, "n": 500, "unscored": 0}), "0.607 ± 0.022"),
+        (numbers.estimated({"mean": 154.25, "stderr": 2.04, "n": 9, "unscored": 0}), "154.2 ± 2.0"),
+        (numbers.estimated({"mean": 1.0, "stderr": None, "n": 1, "unscored": 0}), "1.000"),
+        (numbers.estimated({"mean": None, "stderr": None, "n": 0, "unscored": 3}), "–"),
+        (numbers.estimated(None), "–"),
+    ],
+)
 def test_numbers_in_words(shown: str, expected: str) -> None:
     assert shown == expected

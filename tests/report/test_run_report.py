@@ -24,18 +24,29 @@ def sections(html: str) -> list[str]:
 def test_the_headline_says_what_rose_and_what_fell_with_intervals() -> None:
     found = headline(SAMPLE)
     assert found.better == (
-        "Other task types (in the loop, never shown judged): accuracy (mean of both orders) rose from 0.607 to "
-        "0.978, +37.1 points (95 % interval +33.0 to +41.2, 500 items).",
+        "Other task types (in the loop, never shown judged): accuracy (mean of both orders) rose from "
+        "0.607 to 0.978, +37.1 points (95 % interval +33.0 to +41.2, 500 items).",
     )
-    assert [said.split(":")[0] for said in found.worse] == ["Task types outside the loop", "Answering questions"]
+    assert [said.split(":")[0] for said in found.worse] == [
+        "Task types outside the loop",
+        "Answering questions",
+    ]
     assert "-34.0 points (95 % interval -39.3 to -28.7, 300 items)" in found.worse[1]
     assert len(found.unclear) == 1
 
 
 def test_every_section_is_there_and_in_order() -> None:
     assert sections(run_report(SAMPLE)) == [
-        "In short", "By iteration", "Learning curves", "What else changed", "Inside the loop", "Training",
-        "Rows in, rows out", "Time and tokens", "Samples", "Configuration",
+        "In short",
+        "By iteration",
+        "Learning curves",
+        "What else changed",
+        "Inside the loop",
+        "Training",
+        "Rows in, rows out",
+        "Time and tokens",
+        "Samples",
+        "Configuration",
     ]
 
 
@@ -70,11 +81,29 @@ def test_a_reference_study_is_read_from_json(tmp_path: Path) -> None:
     assert load_reference(path) == SAMPLE.reference
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("{", "not JSON"), ('{"title": "t"}', "curves: Field required"), (json.dumps({"title": "t", "curves": [
-        {"name": "n", "suite": "s", "metric": "m", "points": [{"iteration": 0, "mean": "high"}]}
-    ]}), "curves.0.points.0.mean"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not JSON"),
+        ('{"title": "t"}', "curves: Field required"),
+        (
+            json.dumps(
+                {
+                    "title": "t",
+                    "curves": [
+                        {
+                            "name": "n",
+                            "suite": "s",
+                            "metric": "m",
+                            "points": [{"iteration": 0, "mean": "high"}],
+                        }
+                    ],
+                }
+            ),
+            "curves.0.points.0.mean",
+        ),
+    ],
+)
 def test_a_broken_reference_study_is_named(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "study.json"
     path.write_text(text)
@@ -90,7 +119,9 @@ def test_charts_say_their_numbers_and_follow_the_theme() -> None:
     assert 'aria-label="accuracy by iteration. a: 0 → 0.5, 1 → 0.75"' in chart
     assert "var(--series-0)" in chart
     assert not re.search(r"#[0-9a-f]{6}\b|style=|font-family", chart)
-    bars = str(bar_chart("b", ["1", "2"], [Bars("train", (20, 21)), Bars("judge", (8, 9))], "iteration", "seconds"))
+    bars = str(
+        bar_chart("b", ["1", "2"], [Bars("train", (20, 21)), Bars("judge", (8, 9))], "iteration", "seconds")
+    )
     assert "1: train 20, judge 8; 2: train 21, judge 9" in bars
 
 
@@ -105,10 +136,15 @@ def test_a_line_is_drawn_where_its_numbers_are() -> None:
     assert at[0][1] > at[2][1]
 
 
-@pytest.mark.parametrize(("metric", "name"), [
-    ("accuracy", "accuracy (mean of both orders)"), ("sampled_consistency", "sampled consistency over both orders"),
-    ("own_number", "own number"), ("sampled_", "sampled "),
-])
+@pytest.mark.parametrize(
+    ("metric", "name"),
+    [
+        ("accuracy", "accuracy (mean of both orders)"),
+        ("sampled_consistency", "sampled consistency over both orders"),
+        ("own_number", "own number"),
+        ("sampled_", "sampled "),
+    ],
+)
 def test_metric_names(metric: str, name: str) -> None:
     assert metric_name(metric) == name
 

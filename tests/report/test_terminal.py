@@ -19,7 +19,9 @@ from pairgen.report.text import INVISIBLE
 
 
 def shown(what: RenderableType, width: int = 400) -> str:
-    console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=width, legacy_windows=False)
+    console = Console(
+        file=io.StringIO(), force_terminal=True, color_system=None, width=width, legacy_windows=False
+    )
     console.print(what, soft_wrap=False)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -29,8 +31,13 @@ def test_the_table_a_run_ends_with() -> None:
     lines = shown(iteration_table(SAMPLE)).splitlines()
     assert len(lines) == 7
     assert lines[1].split() == [
-        "0", *["0.607", "±", "0.022"], *["0.999", "±", "0.001"], *["0.756", "±", "0.027"],
-        *["1.000", "±", "0.000"], "–", "–",
+        "0",
+        *["0.607", "±", "0.022"],
+        *["0.999", "±", "0.001"],
+        *["0.756", "±", "0.027"],
+        *["1.000", "±", "0.000"],
+        "–",
+        "–",
     ]
     assert lines[6].split()[-3:] == ["95.0", "%", "6,700"]
 
@@ -49,7 +56,10 @@ def test_model_text_is_shown_and_never_obeyed(payload: str) -> None:
     """Without colours rich writes no escape of its own, so none may be left."""
     run = with_text(payload)
     parts: list[RenderableType] = [
-        plain(payload), headline_text(run), iteration_table(run), flow_table(run.flows),
+        plain(payload),
+        headline_text(run),
+        iteration_table(run),
+        flow_table(run.flows),
         diff_table(payload, f"other {payload}", payload, payload),
     ]
     for part in parts:

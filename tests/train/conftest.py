@@ -1,12 +1,15 @@
 """A tiny Llama with a byte-level tokenizer, built in a folder: no data, no network, half a second."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
+sys.path.insert(0, os.path.dirname(__file__))
 
-from tests.train.tiny import build_model  # noqa: E402
+from tiny_model import build_model  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,0 +1,96 @@
+"""Prompt trees give the log-probs of separate forwards, whatever shares a tree, a block or a micro-batch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_model import build_tokenizer, demonstrations, preferences, turns
+from transformers import AutoModelForCausalLM
+
+from pairgen.records import Demonstration, Preference
+from pairgen.train.config import TrainConfig
+from pairgen.train.encode import Branch, Example, encode
+from pairgen.train.logps import branch_logps, target_logps
+from pairgen.train.packing import micro_batches
+
+CONFIG = TrainConfig(objective="rpo", learning_rate=1e-3)
+
+
+def examples_of(rows: list[Demonstration | Preference]) -> list[Example]:
+    return encode(rows, build_tokenizer(), CONFIG, 256).examples
+
+
+def separate(model: torch.nn.Module, example: Example, branch: Branch) -> float:
+    """The log-prob of one side by a plain forward of prompt and side."""
+    ids = torch.tensor([*example.prompt.tolist(), *branch.ids.tolist()])
+    logps = model(ids[None]).logits[0, :-1].log_softmax(-1).gather(1, ids[1:, None])[:, 0]
+    return logps[len(example.prompt) - 1 :][torch.from_numpy(branch.targets)].sum().item()
+
+
+def mixed_rows() -> list[Demonstration | Preference]:
+    """Pairs sharing 4 prompts, single demonstrations, and a conversation of three turns each way."""
+    long = Demonstration("long", turns("a", "one", "b" * 40, "two", "c", "three"), "replay")
+    return [*preferences(12, prompts=4), *demonstrations(7), long]
+
+
+@pytest.mark.parametrize("micro_tokens", [1, 100, 333, 10_000])
+def test_log_probs_equal_those_of_separate_forwards(init: Path, micro_tokens: int) -> None:
+    model = AutoModelForCausalLM.from_pretrained(init).eval()
+    examples = examples_of(mixed_rows())
+    seen = 0
+    with torch.no_grad():
+        for batch in micro_batches(examples, micro_tokens):
+            logps_K = branch_logps(model, batch)
+            for row, k in zip(batch.rows_R.tolist(), batch.chosen_R.tolist(), strict=True):
+                assert logps_K[k].item() == pytest.approx(separate(model, examples[row], examples[row].chosen), rel=1e-6, abs=1e-5)
+                seen += 1
+            for row, k in zip(batch.rows_R[batch.pair_P].tolist(), batch.rejected_P.tolist(), strict=True):
+                rejected = examples[row].rejected
+                assert rejected is not None
+                assert logps_K[k].item() == pytest.approx(separate(model, examples[row], rejected), rel=1e-6, abs=1e-5)
+                seen += 1
+    assert seen == 12 * 2 + 8
+
+
+def test_gradients_equal_those_of_separate_forwards(init: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(init).double()
+    examples = examples_of(preferences(6, prompts=2))
+    (batch,) = micro_batches(examples, 10_000)
+    branch_logps(model, batch).sum().backward()
+    packed = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    for example in examples:
+        for branch in (example.chosen, example.rejected):
+            ids = torch.tensor([*example.prompt.tolist(), *branch.ids.tolist()])
+            logps = model(ids[None]).logits[0, :-1].log_softmax(-1).gather(1, ids[1:, None])[:, 0]
+            logps[len(example.prompt) - 1 :].sum().backward()
+    for name, p in model.named_parameters():
+        assert torch.allclose(packed[name], p.grad, rtol=1e-4, atol=1e-5), name
+
+
+def test_a_prompt_shared_by_rows_of_a_step_is_computed_once() -> None:
+    examples = examples_of(preferences(8, prompts=1))
+    (batch,) = micro_batches(examples, 10_000)
+    sides = sum(len(b.ids) for e in examples for b in (e.chosen, e.rejected) if b)
+    assert batch.tokens == len(examples[0].prompt) + sides
+
+
+def test_micro_batches_keep_to_their_size_and_hold_every_row_once() -> None:
+    examples = examples_of([*preferences(40), *demonstrations(40)])
+    batches = micro_batches(examples, 700)
+    assert len(batches) > 3
+    assert all(b.ids_BT.numel() <= 700 for b in batches)
+    assert sorted(row for b in batches for row in b.rows_R.tolist()) == list(range(80))
+    assert sum(b.tokens for b in batches) / sum(b.ids_BT.numel() for b in batches) > 0.85
+
+
+def test_the_chunked_head_gives_the_same_values_and_gradients(init: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = AutoModelForCausalLM.from_pretrained(init)
+    (batch,) = micro_batches(examples_of(preferences(5)), 10_000)
+    whole = target_logps(model, batch)
+    want = torch.autograd.grad(whole.sum(), list(model.parameters()))
+    monkeypatch.setattr("pairgen.train.logps.LOGITS", 261 * 7)
+    parts = target_logps(model, batch)
+    assert torch.allclose(whole, parts, atol=1e-5)
+    got = torch.autograd.grad(parts.sum(), list(model.parameters()))
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(want, got, strict=True))

@@ -26,7 +26,7 @@ PIPELINES = {"self-taught": 5, "self-taught-control": 5, "self-taught-oracle": 1
 TITLES = {"self-taught": "the loop", "self-taught-control": "random-filter control", "self-taught-oracle": "oracle"}
 SHOWN = (
     ("other", "consistent_accuracy"), ("other", "accuracy"), ("unseen", "consistent_accuracy"),
-    ("demo", "consistent_accuracy"), ("answers", "accuracy"), ("heldout", "consistent_accuracy"),
+    ("demo", "consistent_accuracy"), ("answers", "answer_accuracy"), ("heldout", "consistent_accuracy"),
 )
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57}
 """Two-sided 95 % quantile of Student's t by number of runs (n - 1 degrees of freedom)."""

@@ -26,8 +26,14 @@ class _Armed:
 
 
 def failpoint(name: str) -> None:
-    """A place where a test may strike."""
+    """A place where the system may refuse a write, or the process may die."""
     if _armed is not None:
+        _strike(_armed, name)
+
+
+def crashpoint(name: str) -> None:
+    """A place between writes: the process may die here, but nothing can be refused."""
+    if _armed is not None and _armed.action not in ERRORS:
         _strike(_armed, name)
 
 

@@ -69,10 +69,14 @@ def _create(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
 
 
+def _temp(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{next(_counter)}{TEMP}")
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write that takes the name `path` when the block ends well and vanishes otherwise."""
-    temp = path.with_name(f".{path.name}.{os.getpid()}-{next(_counter)}{TEMP}")
+    temp = _temp(path)
     try:
         with _writing(path):
             failpoint("file.create")
@@ -100,12 +104,17 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def write_loose(path: Path, data: bytes) -> None:
     """Replace a file that is a display and no record: whole for every reader, but a power cut may undo it."""
-    temp = path.with_name(f".{path.name}.{os.getpid()}-{next(_counter)}{TEMP}")
-    with _writing(path):
-        failpoint("loose.write")
-        with _TempFile(temp) as file:
-            file.write(data)
-        os.replace(temp, path)
+    temp = _temp(path)
+    try:
+        with _writing(path):
+            failpoint("loose.write")
+            with _TempFile(temp) as file:
+                file.write(data)
+            os.replace(temp, path)
+    except BaseException:
+        with suppress(OSError):
+            temp.unlink()
+        raise
 
 
 def probe(folder: Path) -> float | None:

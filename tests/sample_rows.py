@@ -32,8 +32,16 @@ def candidates(text: str = "List three prime numbers.", *answers: str) -> Candid
 def pair(text: str = "List three prime numbers.", chosen: str = "2, 3, 5", rejected: str = "4, 6, 8") -> Pair:
     row = instruction(text)
     return Pair(
-        content_id(row.id, chosen, rejected), row, chosen, rejected, "similar-instruction",
-        "List three even numbers.", "policy", "policy", contrast(chosen, rejected), "raw reply",
+        content_id(row.id, chosen, rejected),
+        row,
+        chosen,
+        rejected,
+        "similar-instruction",
+        "List three even numbers.",
+        "policy",
+        "policy",
+        contrast(chosen, rejected),
+        "raw reply",
     )
 
 
@@ -41,7 +49,9 @@ def judgment(order: Order, sample: int, verdict: str | None, **changes: object) 
     """A judgment that says A, B, or nothing readable (None)."""
     values: dict[str, object] = {
         "text": f"sample {sample} says [[{verdict}]]" if verdict else f"sample {sample} says nothing",
-        "status": "ok" if verdict else "none", "tokens": 5 + sample, **changes,
+        "status": "ok" if verdict else "none",
+        "tokens": 5 + sample,
+        **changes,
     }
     return Judgment(order, sample, verdict=verdict, gold=gold_label(order), **values)  # type: ignore[arg-type]
 

@@ -10,13 +10,21 @@ from pairgen.checks import contrast, is_refusal, leaks_marker, normalised
 @pytest.mark.parametrize(
     "text",
     [
-        "I'm sorry, but I can't assist with that.", "I am really sorry, but I cannot provide that.",
-        "Sorry, I can’t help with that request.", "As an AI language model, I cannot answer this.",
-        "I cannot fulfill this request.", "I won't be able to help with that.", "I'm unable to comply.",
-        "Unfortunately, I can't do that.", "I apologize, but I cannot write this.",
-        "I'm sorry, but as an AI language model, I cannot provide it.", "I'm not comfortable writing that.",
-        "I can't in good conscience help with that.", "I do not feel comfortable doing so.",
-        "Sorry, as an AI assistant I cannot help.", "I cannot and will not help.",
+        "I'm sorry, but I can't assist with that.",
+        "I am really sorry, but I cannot provide that.",
+        "Sorry, I can’t help with that request.",
+        "As an AI language model, I cannot answer this.",
+        "I cannot fulfill this request.",
+        "I won't be able to help with that.",
+        "I'm unable to comply.",
+        "Unfortunately, I can't do that.",
+        "I apologize, but I cannot write this.",
+        "I'm sorry, but as an AI language model, I cannot provide it.",
+        "I'm not comfortable writing that.",
+        "I can't in good conscience help with that.",
+        "I do not feel comfortable doing so.",
+        "Sorry, as an AI assistant I cannot help.",
+        "I cannot and will not help.",
     ],
 )
 def test_refusals(text: str) -> None:
@@ -27,11 +35,18 @@ def test_refusals(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "I'm sorry to hear that you are ill. Rest and drink water.", "I can't wait to see you! Love, Ana",
-        "I cannot believe how fast time goes.", "As an AI engineer, you will write code.", "I won't lie: it was hard.",
+        "I'm sorry to hear that you are ill. Rest and drink water.",
+        "I can't wait to see you! Love, Ana",
+        "I cannot believe how fast time goes.",
+        "As an AI engineer, you will write code.",
+        "I won't lie: it was hard.",
         "As an AI language model, I have no favourites, but here are five popular films:",
-        "Sorry for the late reply. The meeting is at 3.", "Unfortunately, I can't attend your wedding.",
-        "I cannot stress enough how important sleep is.", "Here is the essay. I cannot help but smile.", "=8", "",
+        "Sorry for the late reply. The meeting is at 3.",
+        "Unfortunately, I can't attend your wedding.",
+        "I cannot stress enough how important sleep is.",
+        "Here is the essay. I cannot help but smile.",
+        "=8",
+        "",
         "The reply 'I cannot help with that' is a refusal.",
     ],
 )
@@ -45,8 +60,10 @@ def test_answers_that_only_sound_like_refusals(text: str) -> None:
     [
         ("as the [user question modified] says", True),
         ("The end of Assistant’s answer to the modified instruction", True),
-        ("[The start of the baseline answer] 3", True), ("[The end of the worse answer]", True),
-        ("The user asked a modified question.", False), ("the start of the good answer is fine", False),
+        ("[The start of the baseline answer] 3", True),
+        ("[The end of the worse answer]", True),
+        ("The user asked a modified question.", False),
+        ("the start of the good answer is fine", False),
     ],
 )
 def test_leaked_markers(text: str, leaks: bool) -> None:
@@ -71,7 +88,9 @@ def test_contrast_by_hand() -> None:
     assert made.length_ratio == 1.0
 
 
-@pytest.mark.parametrize(("a", "b", "jaccard", "ratio"), [("", "", 1.0, 0.0), ("", "x", 0.0, 0.0), ("x", "", 0.0, 0.0)])
+@pytest.mark.parametrize(
+    ("a", "b", "jaccard", "ratio"), [("", "", 1.0, 0.0), ("", "x", 0.0, 0.0), ("x", "", 0.0, 0.0)]
+)
 def test_contrast_of_empty_texts(a: str, b: str, jaccard: float, ratio: float) -> None:
     """Two empty texts are alike; one empty text shares nothing."""
     assert (contrast(a, b).jaccard, contrast(a, b).length_ratio) == (jaccard, ratio)

@@ -66,7 +66,9 @@ def test_unknown_types_are_refused(value: object) -> None:
         identity(value)
 
 
-@pytest.mark.parametrize(("one", "other"), [(1, True), (0, False), (1, 1.0), ("1", 1), (None, "null"), ([], {})])
+@pytest.mark.parametrize(
+    ("one", "other"), [(1, True), (0, False), (1, 1.0), ("1", 1), (None, "null"), ([], {})]
+)
 def test_values_python_calls_equal_stay_apart(one: Any, other: Any) -> None:
     """1, 1.0, True and "1" are four values."""
     assert digest(one) != digest(other)
@@ -89,7 +91,11 @@ def test_the_digest_is_the_same_under_any_hash_seed() -> None:
     code = "from pairgen.fingerprint import *; print(digest(identity({k: [k] for k in 'qwertyuiop'})))"
     seen = {
         subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for seed in ("0", "1", "77")
     }

@@ -21,8 +21,22 @@ LAYERS = (
     {"cli", "__main__"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-REPORT_MAY_READ = {"errors", "records", "fingerprint", "registry", "resources", "schema", "parsers", "checks", "engine",
-                   "prompts", "evals.benchmark", "evals.estimates", "evals.judging", "report"}
+REPORT_MAY_READ = {
+    "errors",
+    "records",
+    "fingerprint",
+    "registry",
+    "resources",
+    "schema",
+    "parsers",
+    "checks",
+    "engine",
+    "prompts",
+    "evals.benchmark",
+    "evals.estimates",
+    "evals.judging",
+    "report",
+}
 WORLD_MAY_READ = LAYERS[0] | LAYERS[1] | {"world"}
 MAY_READ_WORLD = ("world", "evals.suites.world_", "cli.world", "stages.world_")
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -85,7 +99,9 @@ def test_stages_know_no_driver_and_no_clock() -> None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
         names |= {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
-        assert not names & {"time", "asyncio", "random", "os", "pathlib", "pairgen.fs", "pairgen.journal"}, path
+        assert not names & {"time", "asyncio", "random", "os", "pathlib", "pairgen.fs", "pairgen.journal"}, (
+            path
+        )
         assert "pairgen.sources" not in names or path.name == "load.py", path
 
 
@@ -121,7 +137,7 @@ def test_the_world_knows_values_only() -> None:
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:
-    """`import pairgen.cli` and `pairgen --help` load no torch, no datasets and nothing else that takes seconds."""
+    """`import pairgen.cli` and `pairgen --help` load no torch, no datasets, nothing that takes seconds."""
     heavy = ("torch", "vllm", "transformers", "datasets", "matplotlib", "pyarrow.dataset", "pandas", "openai")
     code = (
         "import sys\nsys.argv = ['pairgen', '--help']\nfrom pairgen.cli import main\n"

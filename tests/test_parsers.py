@@ -45,7 +45,9 @@ def test_verdicts(text: str, status: str, winner: str | None) -> None:
         ("so [[A", "truncated", None),
     ],
 )
-def test_a_cut_reply_counts_only_when_it_ends_in_its_verdict(text: str, status: str, winner: str | None) -> None:
+def test_a_cut_reply_counts_only_when_it_ends_in_its_verdict(
+    text: str, status: str, winner: str | None
+) -> None:
     """A reply cut at its token limit was still weighing, unless its last word is a verdict."""
     assert read_verdict(text, "length") == Verdict(winner, status)
 
@@ -82,11 +84,17 @@ def test_tags(reply: str) -> None:
 @pytest.mark.parametrize(
     "reply",
     [
-        "", "Category: Coding", "Category: Cooking\nComplexity: 7\nLength: c",
-        "Category: Coding\nComplexity: 0\nLength: c", "Category: Coding\nComplexity: 11\nLength: c",
-        "Category: Coding\nComplexity: 7.5\nLength: c", "Category: Coding\nComplexity: high\nLength: 3",
-        "Category: Coding\nComplexity: 7\nLength: a paragraph", "Category: Coding\nComplexity: 7\nLength: f",
-        "Category:\nComplexity: 7\nLength: c", f"Category: Coding\nComplexity: {'9' * 6000}\nLength: c",
+        "",
+        "Category: Coding",
+        "Category: Cooking\nComplexity: 7\nLength: c",
+        "Category: Coding\nComplexity: 0\nLength: c",
+        "Category: Coding\nComplexity: 11\nLength: c",
+        "Category: Coding\nComplexity: 7.5\nLength: c",
+        "Category: Coding\nComplexity: high\nLength: 3",
+        "Category: Coding\nComplexity: 7\nLength: a paragraph",
+        "Category: Coding\nComplexity: 7\nLength: f",
+        "Category:\nComplexity: 7\nLength: c",
+        f"Category: Coding\nComplexity: {'9' * 6000}\nLength: c",
         "Category: <the category>\nComplexity: <a number from 1 to 10>\nLength: <the letter>",
     ],
 )
@@ -122,8 +130,14 @@ def test_modified_instructions(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "Why? Because.", f"[User Question Modified]\nWhy?\n[{END}]", f"[{START}]\nBecause.\n[{END}]",
-     f"[User Question Modified]\n[{START}]\nBecause.\n[{END}]", f"[User Question Modified]\nWhy?\n[{START}]\n[{END}]"],
+    [
+        "",
+        "Why? Because.",
+        f"[User Question Modified]\nWhy?\n[{END}]",
+        f"[{START}]\nBecause.\n[{END}]",
+        f"[User Question Modified]\n[{START}]\nBecause.\n[{END}]",
+        f"[User Question Modified]\nWhy?\n[{START}]\n[{END}]",
+    ],
 )
 def test_modified_instructions_that_cannot_be_read(text: str) -> None:
     """Without both parts there is no pair."""
@@ -132,8 +146,11 @@ def test_modified_instructions_that_cannot_be_read(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "reply"),
-    [("verdict", "[[A]]"), ("tags", "Category: Coding\nComplexity: 7\nLength: c"),
-     ("modified", f"User Question Modified\nWhy?\n{START}\nBecause.")],
+    [
+        ("verdict", "[[A]]"),
+        ("tags", "Category: Coding\nComplexity: 7\nLength: c"),
+        ("modified", f"User Question Modified\nWhy?\n{START}\nBecause."),
+    ],
 )
 def test_parsers_return_the_parts_they_promise(name: str, reply: str) -> None:
     """A parser's parts are those a stage checks its prompt against."""

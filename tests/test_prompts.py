@@ -27,7 +27,9 @@ def test_what_fills_a_hole_is_never_scanned(x: str, y: str) -> None:
 
 def test_sections_and_system() -> None:
     """A prompt is an optional system turn and a user turn, without the blank lines around them."""
-    prompt = parse_prompt(written("vars: [x]", "\n# system\nBe {{x}}.\n\n# user\n\nHi {{x}}\n\nBye\n"), "p.md")
+    prompt = parse_prompt(
+        written("vars: [x]", "\n# system\nBe {{x}}.\n\n# user\n\nHi {{x}}\n\nBye\n"), "p.md"
+    )
     turns = [(m.role, m.content) for m in prompt.render(x="kind")]
     assert turns == [("system", "Be kind."), ("user", "Hi kind\n\nBye")]
 
@@ -38,7 +40,10 @@ def test_sections_and_system() -> None:
         ("no front matter", "front matter"),
         (written("vars: [x, y]"), "vars say"),
         (written("vars: []"), "vars say"),
-        (written("vars: [x]", "# user\n{{x}} {{Y2}}"), "vars say"),  # an odd name is a hole too, never sent as it is
+        (
+            written("vars: [x]", "# user\n{{x}} {{Y2}}"),
+            "vars say",
+        ),  # an odd name is a hole too, never sent as it is
         (written("vars: [x]\nparser: verdit"), "did you mean 'verdict'"),
         (written("vars: [x]\nparser: verdict\npattern: (?P<a>x)"), "both"),
         (written("vars: [x]\npattern: '(?P<a'"), "not a regular expression"),
@@ -81,8 +86,10 @@ def test_replies_are_read_by_pattern_or_parser() -> None:
 
 def test_the_text_is_identity_and_the_name_is_not() -> None:
     """A renamed prompt is the same prompt; an edited one is another."""
-    one, renamed, edited = (parse_prompt(written(body=f"# user\n{{{{x}}}}{end}"), name)
-                            for name, end in (("a.md", ""), ("b.md", ""), ("a.md", "!")))
+    one, renamed, edited = (
+        parse_prompt(written(body=f"# user\n{{{{x}}}}{end}"), name)
+        for name, end in (("a.md", ""), ("b.md", ""), ("a.md", "!"))
+    )
     assert identity(one) == identity(renamed) != identity(edited)
 
 
@@ -127,6 +134,7 @@ def test_a_users_own_file(tmp_path: Path) -> None:
 
 def test_a_field_says_where_a_missing_prompt_was_named() -> None:
     """A prompt that does not exist is reported for the field that names it, with the nearest name."""
+
     class Stage(Frozen):
         prompt: Prompt
 

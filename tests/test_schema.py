@@ -13,11 +13,21 @@ from pairgen.records import Drop, Instruction, Message
 from pairgen.schema import from_batch, mend, schema_of, to_batch
 
 ROWS = [
-    records.Instruction, records.Candidates, records.Pair, records.Judged, records.Demonstration,
-    records.Preference, records.Rollout, records.Drop,
+    records.Instruction,
+    records.Candidates,
+    records.Pair,
+    records.Judged,
+    records.Demonstration,
+    records.Preference,
+    records.Rollout,
+    records.Drop,
 ]
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
-for scalar, strategy in ((str, TEXT), (int, st.integers(-(2**63), 2**63 - 1)), (float, st.floats(allow_nan=False))):
+for scalar, strategy in (
+    (str, TEXT),
+    (int, st.integers(-(2**63), 2**63 - 1)),
+    (float, st.floats(allow_nan=False)),
+):
     st.register_type_strategy(scalar, strategy)
 
 
@@ -65,6 +75,7 @@ def test_mended_text_is_utf8_and_otherwise_untouched(text: str) -> None:
 
 def test_an_annotation_without_an_arrow_type_is_refused() -> None:
     """A field Arrow cannot type is an error when the schema is made, not when a row is written."""
+
     @dataclass(frozen=True)
     class Loose:
         anything: dict[str, str]

@@ -13,7 +13,7 @@ import pytest
 from pairgen.errors import UsageError
 from pairgen.sources import is_hub_name, read_records, source_identity, source_name
 
-ROWS = [{"prompt": "Why, \"now\"?\nSay."}, {"prompt": "Häagen 😀"}, {"prompt": ""}]
+ROWS = [{"prompt": 'Why, "now"?\nSay.'}, {"prompt": "Häagen 😀"}, {"prompt": ""}]
 
 
 def values(path: Path) -> list[Any]:
@@ -54,7 +54,19 @@ def write_rows(path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["a.jsonl", "a.ndjson", "a.JSONL", "a.v2.jsonl", "a.jsonl.gz", "a.json", "a.csv", "a.tsv", "a.parquet", "a.arrow"]
+    "name",
+    [
+        "a.jsonl",
+        "a.ndjson",
+        "a.JSONL",
+        "a.v2.jsonl",
+        "a.jsonl.gz",
+        "a.json",
+        "a.csv",
+        "a.tsv",
+        "a.parquet",
+        "a.arrow",
+    ],
 )
 def test_every_format_gives_the_same_records(tmp_path: Path, name: str) -> None:
     """The same rows are read from every format, quotes, line breaks and emoji included."""
@@ -72,8 +84,11 @@ def test_arrow_streams_are_read_too(tmp_path: Path) -> None:
 
 def test_byte_order_mark_crlf_and_blank_lines(tmp_path: Path) -> None:
     """What Windows editors leave in a file changes no record, and lines are counted as the editor counts."""
-    file = write(tmp_path / "a.jsonl", b"\xef\xbb\xbf{\"p\": 1}\r\n\r\n{\"p\": 2}")
-    assert [(r.where, r.value) for r in read_records(str(file))] == [(f"{file}:1", {"p": 1}), (f"{file}:3", {"p": 2})]
+    file = write(tmp_path / "a.jsonl", b'\xef\xbb\xbf{"p": 1}\r\n\r\n{"p": 2}')
+    assert [(r.where, r.value) for r in read_records(str(file))] == [
+        (f"{file}:1", {"p": 1}),
+        (f"{file}:3", {"p": 2}),
+    ]
     table = write(tmp_path / "a.csv", b"\xef\xbb\xbfp,q\r\n1,2\r\n\r\n3,4\r\n")
     assert values(table) == [{"p": "1", "q": "2"}, {"p": "3", "q": "4"}]
     assert values(write(tmp_path / "a.json", b"\xef\xbb\xbf[1]")) == [1]
@@ -92,7 +107,7 @@ def test_byte_order_mark_crlf_and_blank_lines(tmp_path: Path) -> None:
         ("a.jsonl.gz", b"this is not gzip", "cannot be read"),
         ("a.jsonl.gz", gzip.compress(b'{"p": 1}\n' * 999)[:-20], "cannot be read"),
         ("a.json", b'[1,\n2,\n"\xff"]', ":3: not UTF-8 at byte 1 of the line"),
-        ("a.json", b'[1,\n2\n3]', ":3: not JSON"),
+        ("a.json", b"[1,\n2\n3]", ":3: not JSON"),
         ("a.json", b'{"p": 1}\n{"p": 2}\n', "name the file .jsonl"),
         ("a.json", b'{"p": 1}', "holds a list of records"),
         ("a.csv", b"p,q\n1,2\n3\n", ":3: a row with another number of cells"),
@@ -129,7 +144,9 @@ def test_cut_and_flipped_tables(tmp_path: Path, name: str) -> None:
             assert name in str(error)  # noqa: PT017 (most flips are refused, some are only other text)
 
 
-@pytest.mark.parametrize("path", ["nowhere.jsonl", "no/where.jsonl", "x" * 5000, "./owner/name", "a\0b.jsonl", ""])
+@pytest.mark.parametrize(
+    "path", ["nowhere.jsonl", "no/where.jsonl", "x" * 5000, "./owner/name", "a\0b.jsonl", ""]
+)
 def test_missing_files(path: str) -> None:
     """A path with nothing there is one line that says what would do."""
     assert "no such file" in error_of(path) or "is a folder" in error_of(path)
@@ -159,8 +176,15 @@ def test_a_ten_megabyte_instruction_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "hub"),
     [
-        ("openai/gsm8k", True), ("lmsys/chat-v1.0", True), ("data/a.jsonl", False), ("data/a.csv.gz", False),
-        ("/abs/name", False), ("./a", False), ("~/a", False), ("a", False), ("a/b/c", False),
+        ("openai/gsm8k", True),
+        ("lmsys/chat-v1.0", True),
+        ("data/a.jsonl", False),
+        ("data/a.csv.gz", False),
+        ("/abs/name", False),
+        ("./a", False),
+        ("~/a", False),
+        ("a", False),
+        ("a/b/c", False),
     ],
 )
 def test_hub_names(path: str, hub: bool) -> None:
@@ -195,17 +219,22 @@ def test_identity_follows_name_and_bytes(tmp_path: Path) -> None:
     here = write(tmp_path / "a.jsonl", "[1]\n")
     (tmp_path / "b").mkdir()
     moved, renamed = write(tmp_path / "b" / "a.jsonl", "[1]\n"), write(tmp_path / "b.json", "[1]\n")
-    edited = write(tmp_path / "b" / "c" if False else tmp_path / "c.jsonl", "[2]\n")
+    edited = write(tmp_path / "c.jsonl", "[2]\n")
     one, *others = (source_identity(str(p), "train", None) for p in (here, moved, renamed, edited))
     assert one == others[0]
     assert one not in others[1:]
 
 
 REAL = [
-    ("instructions/koala_test_set.jsonl", 180), ("instructions/self_instruct_seed_tasks.jsonl", 175),
-    ("mt_bench/question.jsonl", 80), ("prometheus_eval/hhh_pairs.jsonl", 200),
-    ("prometheus_eval/vicuna_eval.json", 100), ("llmbar/natural.json", 100), ("alpaca_eval/lc_glm_weights.csv", 10),
-    ("hh_rlhf/harmless_base_test.jsonl.gz", 2000), ("gsm8k/train.jsonl", 7000),
+    ("instructions/koala_test_set.jsonl", 180),
+    ("instructions/self_instruct_seed_tasks.jsonl", 175),
+    ("mt_bench/question.jsonl", 80),
+    ("prometheus_eval/hhh_pairs.jsonl", 200),
+    ("prometheus_eval/vicuna_eval.json", 100),
+    ("llmbar/natural.json", 100),
+    ("alpaca_eval/lc_glm_weights.csv", 10),
+    ("hh_rlhf/harmless_base_test.jsonl.gz", 2000),
+    ("gsm8k/train.jsonl", 7000),
 ]
 
 

@@ -408,7 +408,7 @@ def test_kill_at_every_failpoint(tmp_path: Path) -> None:
         assert _tree(folder) == calm
         if code == 0:
             break
-    assert 25 < k < 99
+    assert 20 < k < 99
 
 
 @pytest.mark.parametrize("action", ["enospc", "eio"])
@@ -428,7 +428,7 @@ def test_error_at_every_failpoint(tmp_path: Path, action: str, onwards: str) -> 
         if read_manifest(folder) is None:
             _step(folder, items, 10)
         assert _tree(folder) == calm
-    assert 25 < k < 99
+    assert 20 < k < 99
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,10 +1,12 @@
 """The command line: parse, call, print. One file a verb; heavy imports wait until a verb needs them."""
 
+import os
 import sys
+from typing import NoReturn
 
 import typer
 
-from pairgen.cli import doctor, plan, run, show, status, world
+from pairgen.cli import doctor, plan, report, run, show, status, world
 from pairgen.errors import PairgenError
 
 app = typer.Typer(
@@ -15,8 +17,11 @@ app.command("run")(run.run)
 app.command("plan")(plan.plan)
 app.command("status")(status.status)
 app.command("show")(show.show)
+app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 app.add_typer(world.app, name="world")
+
+STOPPED = "stopped: every answer received is kept; the same command goes on"
 
 
 @app.callback(invoke_without_command=True)
@@ -33,10 +38,21 @@ def main() -> None:
     try:
         app()
     except PairgenError as error:
-        print(f"pairgen: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _leave(str(error), error.exit_code)
     except KeyboardInterrupt:
-        print("pairgen: stopped: every answer received is kept; the same command goes on", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(0)
+        _leave(STOPPED, 130)
+    except BrokenPipeError:  # whoever read our output has gone: nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os._exit(141)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _leave(f"{place}{error.strerror or error}; mend that, then run the same command", 74)
+
+
+def _leave(message: str, code: int) -> NoReturn:
+    """One line on stderr. After a stop, nothing waits for threads of a model that is still loading."""
+    print(f"pairgen: {message}", file=sys.stderr, flush=True)
+    if code == 130:
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

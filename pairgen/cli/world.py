@@ -22,6 +22,6 @@ def seed(
 @app.command("instructions")
 def instructions(out: Annotated[Path, typer.Argument(help="The .jsonl file to write.")]) -> None:
     """Write the pool of instructions: plain text, no labels."""
-    from pairgen.world.make_data import write_instructions
+    from pairgen.world.make_data import write_pool
 
-    write_instructions(out)
+    write_pool(out)

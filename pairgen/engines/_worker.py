@@ -114,10 +114,13 @@ class Worker:
         self._wake.set()
 
     def stop(self) -> None:
-        """Tell the thread to leave and wait until it has. Requests still waiting are told."""
+        """Tell the thread to leave and wait until it has, but not for one that is stuck in the model.
+
+        Requests still waiting are told.
+        """
         self._closing = True
         self._wake.set()
-        self._thread.join()
+        self._thread.join(timeout=60)
         atexit.unregister(self.stop)
 
     def _run(self, make: Callable[[], Backend], ready: "Future[Backend]") -> None:

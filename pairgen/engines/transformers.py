@@ -282,7 +282,7 @@ def choose(logits_RV: Any, temperature_R: Any, top_p_R: Any, draw_R: Any) -> Any
     scale_R = torch.where(temperature_R > 0, temperature_R, torch.ones_like(temperature_R))
     probs_RV = (logits_RV / scale_R[:, None]).softmax(-1)
     if bool((top_p_R < 1).any()):
-        sorted_RV, order_RV = probs_RV.sort(-1, descending=True, stable=True)
+        sorted_RV, order_RV = probs_RV.sort(dim=-1, descending=True, stable=True)
         before_RV = sorted_RV.cumsum(-1) - sorted_RV
         kept_RV = sorted_RV * (before_RV < top_p_R[:, None])
         probs_RV = torch.zeros_like(probs_RV).scatter(-1, order_RV, kept_RV)

@@ -181,26 +181,23 @@ class VllmBackend:
                 self.llm.wake_up()
 
     def close(self) -> None:
-        """Shut vLLM down, or wait for the last engine to do so: they share the process groups."""
+        """Free what vLLM holds. The whole shutdown also takes the process groups of other engines down,
+        so it is left to the last one.
+        """
         with TURN:
             OPEN.discard(self)
-            CLOSED.append(self)
-            if not OPEN:
-                while CLOSED:
-                    CLOSED.pop().shut_down()
-                gc.collect()
-            elif not self.on_cpu:
-                self.llm.sleep(level=2)
-
-    def shut_down(self) -> None:
-        """Free what vLLM holds."""
-        self.engine.engine_core.shutdown()
-        del self.engine, self.llm
+            client = self.engine.engine_core
+            if OPEN and hasattr(self.engine, "model_executor"):
+                client._finalizer.detach()
+                self.engine.model_executor.shutdown()
+            else:
+                client.shutdown()
+            del client, self.engine, self.llm
+            gc.unfreeze()
 
 
 OPEN: set[VllmBackend] = set()
-CLOSED: list[VllmBackend] = []
-"""The engines of this process. Shutting one down takes vLLM's process groups with it."""
+"""The engines of this process."""
 
 
 @contextmanager

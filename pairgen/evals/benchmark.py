@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
+from pydantic import Field
+
 from pairgen.engine import Completion, Frozen, Request, Sampling
 from pairgen.errors import UsageError
 from pairgen.fingerprint import JSON, Runtime
@@ -164,7 +166,7 @@ class SampledBenchmark(Benchmark[I]):
     """A benchmark that asks greedily once, and `votes` times more by `sampling` when that is set."""
 
     seed: int = 0
-    votes: int = 0
+    votes: int = Field(default=0, ge=0)
     sampling: Sampling = Sampling(temperature=1.0)
 
     def modes(self) -> dict[str, tuple[Sampling, int]]:

@@ -57,10 +57,14 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path) -> "Journal":
-        """Open or create. Stopped when another process has it, Damaged when it is not a journal."""
+        """Open or create. Stopped when another process has it, Damaged when it is not a journal.
+
+        Temporary files that a killed owner left beside it are cleared.
+        """
         fs.make_dirs(path.parent)
         owner = fs.lock(path.with_name(path.name + ".lock"))
         try:
+            fs.clear_temps(path.parent)
             fs.create_private(path)
             reader, writer = _connections(path)
         except BaseException:

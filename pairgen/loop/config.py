@@ -10,7 +10,16 @@ from pairgen.errors import UsageError, nearest
 from pairgen.evals.benchmark import Benchmark
 from pairgen.evals.drift import DriftLimits
 from pairgen.fingerprint import Runtime
-from pairgen.pipeline.config import Pipeline, Tree, parse_as, parse_parts, parse_plugin, parse_stages, pipeline_path, read_tree
+from pairgen.pipeline.config import (
+    Pipeline,
+    Tree,
+    parse_as,
+    parse_parts,
+    parse_plugin,
+    parse_stages,
+    pipeline_path,
+    read_tree,
+)
 from pairgen.stage import Stage
 from pairgen.train.config import TrainConfig
 

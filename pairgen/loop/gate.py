@@ -1,6 +1,7 @@
 """The gate: whether the loop has stopped gaining."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from pairgen.errors import UsageError
 from pairgen.loop.config import Experiment
@@ -13,7 +14,7 @@ def why_stop(experiment: Experiment, records: Sequence[Record]) -> str | None:
     if gate is None:
         return None
     values = [_metric(record, gate.eval, gate.metric) for record in records]
-    gains = [after - before for before, after in zip(values, values[1:], strict=False)]
+    gains = [after - before for before, after in pairwise(values)]
     late = gains[-gate.patience :]
     if len(late) < gate.patience or any(gain >= gate.min_gain for gain in late):
         return None

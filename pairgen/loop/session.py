@@ -17,6 +17,8 @@ from pairgen.pipeline.progress import Event, Listener, StatusFile
 from pairgen.pipeline.run import Runner
 from pairgen.report.summary import RunSummary
 
+CONFIG = "config.yaml"
+
 
 class Session:
     """Holds a run folder alone. Leaving it closes the journal and frees the lock.
@@ -36,8 +38,8 @@ class Session:
         fs.make_dirs(self.folder)
         self._lock = fs.lock(self.folder / "lock")
         try:
+            fs.write_atomic(self.folder / CONFIG, f"# {self.command}\n{self.config}".encode())
             self._journal = Journal.open(self.folder / "journal.db")
-            fs.write_atomic(self.folder / "config.yaml", f"# {self.command}\n{self.config}".encode())
         except BaseException:
             self._lock.release()
             raise

@@ -141,7 +141,8 @@ def _train(
         if source.spec.writes not in (Demonstration, Preference):
             writes = source.spec.writes.__name__
             raise UsageError(
-                f"loop.train_on: {source.name} writes {writes} rows; training reads Demonstration or Preference"
+                f"loop.train_on: {source.name} writes {writes} rows; "
+                "training reads Demonstration or Preference"
             )
     start = trained if loop.init == "previous" else None
     spec = Training(config=loop.train, init=start.name if start else None)

@@ -27,7 +27,7 @@ from pairgen.report.summary import (
 from pairgen.resources import BUILTIN, ROOT
 from pairgen.store import read_manifest, read_rows
 
-HEADLINES = ("consistent_accuracy", "accuracy", "first_slot", "parse_rate")
+HEADLINES = ("consistent_accuracy", "accuracy", "answer_accuracy", "first_slot", "parse_rate")
 """The metrics a judge's table shows; a suite without them shows what it has."""
 STUDY = ROOT / "data" / "world" / "study.json"
 
@@ -42,7 +42,7 @@ def summarise(
         title=f"pairgen: {experiment.name}", command=command, config=config, code_version=__version__,
         suites=_suites(experiment, records),
         iterations=tuple(_iteration(run, plan, record) for record in records),
-        changes=tuple(_changes(experiment, run, plan, len(records))), flows=tuple(_flows(run, plan)),
+        changes=tuple(_changes(experiment, run, plan, records)), flows=tuple(_flows(run, plan)),
         alarms=alarms + ((f"The loop stopped early: {stopped}.",) if stopped else ()),
         samples=tuple(_samples(run, plan, len(records))), reference=_reference(experiment),
     )
@@ -83,15 +83,20 @@ def _training(run: Path, step: Step | None) -> tuple[Mapping[str, float], ...]:
     return tuple({k: v for k, v in line.items() if isinstance(v, int | float)} for line in lines)
 
 
-def _changes(experiment: Experiment, run: Path, plan: Program, count: int) -> Iterator[Change]:
+def _changes(
+    experiment: Experiment, run: Path, plan: Program, records: Sequence[Record]
+) -> Iterator[Change]:
     """Each evaluation's change from the seed to the last iteration, paired by item."""
-    if count < 2 or experiment.loop is None:
+    if len(records) < 2 or experiment.loop is None:
         return
     for benchmark in experiment.loop.evals:
-        first, last = (plan.iterations[i].evals[benchmark.id].folder(run) for i in (0, count - 1))
+        ends = (plan.iterations[record.iteration] for record in (records[0], records[-1]))
+        first, last = (iteration.evals[benchmark.id].folder(run) for iteration in ends)
         difference = compare(benchmark, first, last)
         if difference is not None:
-            yield Change(benchmark.id, "accuracy", difference)
+            metrics = records[-1].evals[benchmark.id]
+            name = next(m for m in ("accuracy", "answer_accuracy", *metrics) if m in metrics)
+            yield Change(benchmark.id, name, difference)
 
 
 def _flows(run: Path, plan: Program) -> Iterator[StepFlow]:
@@ -107,7 +112,8 @@ def _flows(run: Path, plan: Program) -> Iterator[StepFlow]:
         yield StepFlow(
             step.name, sum(rows.get(name, 0) for name in step.inputs) or came,
             manifest.rows, manifest.drops, log.get("requests", 0), log.get("reused", 0),
-            log.get("prompt_tokens", 0), log.get("completion_tokens", 0), log.get("cost", 0.0), log.get("seconds"),
+            log.get("prompt_tokens", 0), log.get("completion_tokens", 0), log.get("cost", 0.0),
+            log.get("seconds"),
         )
 
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from pairgen.train.loop import TrainResult
 
 
-async def run_training(experiment: Experiment, runner: Runner, step: Step, sources: Sequence[Step]) -> Manifest:
+async def run_training(
+    experiment: Experiment, runner: Runner, step: Step, sources: Sequence[Step]
+) -> Manifest:
     """Train, unless it is done, and let the engines find the weights under the step's name."""
     folder = step.folder(runner.folder)
     manifest = runner.reuse(step)
@@ -48,7 +50,9 @@ def _train(
     meter.tell(Usage(), note="reading rows and weights", force=True)
 
     def on_step(log: Any) -> None:
-        runner.abrupt = False
+        if runner.abrupt:
+            runner.abrupt = False
+            meter.ready()
         runner.check_stop()
         meter.done, meter.total = log.step, log.steps
         meter.tell(Usage(), note=f"loss {log.loss:.4f}")
@@ -63,15 +67,18 @@ def _seed_folder(experiment: Experiment) -> Path:
     return model_folder(experiment.engines[experiment.loop.policy])
 
 
-def _sealed(step: Step, sources: Sequence[Step], folder: Path, result: "TrainResult", meter: Meter) -> Manifest:
+def _sealed(
+    step: Step, sources: Sequence[Step], folder: Path, result: "TrainResult", meter: Meter
+) -> Manifest:
     drops = Counter(drop.reason for drop in result.drops)
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name != "log.jsonl")
     manifest = Manifest(
         name=step.name, use=step.spec.use, identity=step.identity, digest=step.digest,
         inputs={s.name: s.digest for s in sources}, drops=dict(sorted(drops.items())), failed=drops.total(),
         metrics={
             **result.metrics, "weights": model_digest(folder), "steps": result.steps, "tokens": result.tokens,
         },
-        files={p.name: file_digest(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != "log.jsonl"},
+        files={path.name: file_digest(path) for path in files},
         code_version=__version__, log=log_of(meter.seconds, Usage()),
     )
     seal(folder, manifest)

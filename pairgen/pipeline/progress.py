@@ -4,7 +4,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pairgen.fs import write_loose
@@ -28,7 +28,7 @@ class Event:
     total: int | None = None
     rows: int = 0
     drops: int = 0
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
     rate: float = 0.0
     note: str = ""
@@ -58,6 +58,10 @@ class Meter:
         """Time since the step began."""
         return time.monotonic() - self._began
 
+    def ready(self) -> None:
+        """Measure the rate from now on: what came before was preparation."""
+        self._seen = deque([(time.monotonic(), self.done)])
+
     def tell(self, usage: Usage, state: str = "running", note: str = "", *, force: bool = False) -> None:
         """Report now, unless the last report is fresh."""
         now = time.monotonic()
@@ -74,7 +78,7 @@ class Meter:
         while len(self._seen) > 2 and now - self._seen[1][0] > WINDOW:
             self._seen.popleft()
         began, before = self._seen[0]
-        return (self.done - before) / (now - began) if now > began else 0.0
+        return (self.done - before) / (now - began) if now - began > 0.5 else 0.0
 
 
 class StatusFile:

@@ -76,7 +76,10 @@ class Runner:
         return manifest
 
     async def stage(self, step: Step, steps: Mapping[str, Step]) -> Manifest:
-        """Run one stage, or return its manifest when it is done. Nothing left for a later step stops the run."""
+        """Run one stage, or return its manifest when it is done.
+
+        Raises UsageError when no row came through and a later step reads it.
+        """
         manifest = self.reuse(step)
         if manifest is None:
             self.check_stop()
@@ -89,9 +92,10 @@ class Runner:
         folders = [s.folder(self.folder) for s in sources]
         sealed = [m for m in map(read_manifest, folders) if m is not None]
         meter = Meter(step.name, sum(m.rows for m in sealed) if sealed else None, self.listen)
-        rows = chain.from_iterable(map(read_rows, folders))
+        rows: Iterator[Any] = chain.from_iterable(map(read_rows, folders))
         if isinstance(step.spec, RowStage):
-            return await self._write(step, sources, meter, _each(step.spec.run(self._counted(rows, meter))), None)
+            outs = _each(step.spec.run(self._counted(rows, meter)))
+            return await self._write(step, sources, meter, outs, None)
         async with self.answering(step, meter) as answers:
             work = self._asking(step.spec, answers, meter)
             outs = in_order(rows, work, self.concurrency(step))
@@ -134,6 +138,7 @@ class Runner:
             self.engines.open(step.engine)
         weights = self.weights[step.weights] if step.weights else None
         answers = Journaled(await self.engines.get(step.engine, weights), self.journal)
+        meter.ready()
         try:
             yield answers
         except BaseException:

@@ -60,7 +60,8 @@ def _paint_line(axes: "Axes", line: Line, index: int) -> None:
     axes.errorbar(
         line.x, line.y, yerr=line.errors or None, label=_label(line.label), color=SERIES[index % len(SERIES)],
         linestyle="--" if line.reference else "-", linewidth=1.2 if line.reference else 1.9, capsize=2.5,
-        elinewidth=1.0, marker=MARKS[index % len(MARKS)] if len(line.x) <= 20 else "", markersize=4.5,
+        elinewidth=1.0, marker=MARKS[index % len(MARKS)], markersize=4.5,
+        markevery=1 + len(line.x) // 12,
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from pairgen import fingerprint, fs
 from pairgen.engine import Frozen
 from pairgen.errors import Damaged, UsageError
-from pairgen.failpoints import failpoint
+from pairgen.failpoints import crashpoint
 from pairgen.fingerprint import JSON
 
 FORMAT = 1
@@ -106,9 +106,9 @@ def seal(folder: Path, manifest: Manifest) -> None:
         raise ValueError(f"manifest of {manifest.name!r}: the digest is not that of the identity")
     body = json.loads(manifest.model_dump_json())
     fs.make_dirs(folder)
-    failpoint("manifest.write")
+    crashpoint("manifest.write")
     fs.write_atomic(folder / MANIFEST, _render({**body, "sha256": fingerprint.digest(body)}))
-    failpoint("manifest.done")
+    crashpoint("manifest.done")
 
 
 def read_manifest(folder: Path) -> Manifest | None:

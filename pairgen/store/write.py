@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from pairgen import fingerprint, fs, records
-from pairgen.failpoints import failpoint
+from pairgen.failpoints import crashpoint
 from pairgen.records import Drop
 from pairgen.schema import schema_of, to_batch
 from pairgen.store.manifest import DROPS, Shard, read_manifest
@@ -130,7 +130,7 @@ class _Shards:
             return
         path, opened, self._open = self._path(), self._open, None
         opened.close()
-        failpoint("shard.done")
+        crashpoint("shard.done")
         self.done.append(Shard(path.name, self._written, fingerprint.file_digest(path)))
         self._written = 0
 
@@ -155,7 +155,7 @@ class _Shards:
 
     def _start(self) -> None:
         fs.make_dirs(self._folder)
-        failpoint("shard.start")
+        crashpoint("shard.start")
         with ExitStack() as opening:
             file = opening.enter_context(fs.atomic_file(self._path()))
             options = pa.ipc.IpcWriteOptions(compression="zstd")

@@ -4,36 +4,31 @@ What a step trains on is a pure function of (seed, step), and every mean is over
 step, so neither micro-batches nor an interruption change a result. On one machine and one number of
 torch threads the same config, rows and initial weights give the same bits.
 
-Names: R rows of a micro-batch, P pairs among them, M examples of the training set.
+Names: M examples of the training set.
 """
 
 import json
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
 from transformers import AutoTokenizer
 
-from pairgen.errors import PairgenError
 from pairgen.fingerprint import JSON, digest, folder_digest, identity
 from pairgen.fs import append_line, clear_temps, make_dirs, write_atomic
 from pairgen.records import Demonstration, Drop, Preference
 from pairgen.train import checkpoint
 from pairgen.train.checkpoint import Progress
 from pairgen.train.config import TrainConfig
-from pairgen.train.encode import Example, encode
-from pairgen.train.logps import branch_logps
-from pairgen.train.metrics import StepLog, Tally
+from pairgen.train.encode import encode
+from pairgen.train.metrics import StepLog
 from pairgen.train.model import Policy, load, positions_of, save
-from pairgen.train.objectives import Pairs, Targets
-from pairgen.train.packing import MicroBatch, micro_batches
 from pairgen.train.reference import cached_logps
+from pairgen.train.step import optimizer_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,61 +124,6 @@ def make_optimizer(config: TrainConfig, policy: Policy) -> torch.optim.Optimizer
     ]
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, betas=config.betas,
                              eps=config.eps, fused=True)
-
-
-def optimizer_step(config: TrainConfig, policy: Policy, optimizer: torch.optim.Optimizer,
-                   examples: Sequence[Example], ref_M2: Tensor, lr: float) -> Tally:
-    """One step on these examples. The loss is normalised over all of them, however they are cut up."""
-    tally = Tally(config.reward_beta, config.needs_reference)
-    totals = step_totals(config, examples)
-    for batch in micro_batches(examples, config.micro_tokens):
-        with policy.autocast():
-            logps_K = branch_logps(policy.model, batch.to(policy.device)).cpu()
-        targets, pairs, weights_R = _sides(batch, logps_K, examples, ref_M2)
-        loss = sum_of_terms(config, targets, pairs, weights_R, weights_R[batch.pair_P], totals)
-        loss.backward()  # type: ignore[no-untyped-call]
-        tally.add(loss, targets, pairs, batch.tokens)
-    norm = nn.utils.clip_grad_norm_(policy.trained.values(), config.clip or math.inf)
-    tally.grad_norm = float(norm)
-    if not math.isfinite(tally.loss) or not math.isfinite(tally.grad_norm):
-        raise PairgenError(f"training diverged: loss {tally.loss}, gradient norm {tally.grad_norm}; lower learning_rate")
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    optimizer.step()
-    optimizer.zero_grad()
-    return tally
-
-
-def step_totals(config: TrainConfig, examples: Sequence[Example]) -> list[float]:
-    """What each term's sum over the step is divided by: weighted rows it reads, or their target tokens."""
-    tokens = sum(e.weight * int(e.chosen.targets.sum()) for e in examples)
-    rows = sum(e.weight for e in examples)
-    pairs = sum(e.weight for e in examples if e.rejected is not None)
-    return [tokens if t.per_token else rows if t.objective.on == "targets" else pairs for t in config.objective]
-
-
-def sum_of_terms(config: TrainConfig, targets: Targets, pairs: Pairs, weights_R: Tensor, weights_P: Tensor,
-                 totals: Sequence[float]) -> Tensor:
-    """This micro-batch's share of the step's loss."""
-    reads: dict[str, tuple[Any, Tensor]] = {"targets": (targets, weights_R), "pairs": (pairs, weights_P)}
-    loss = targets.logps_B.new_zeros(())
-    for term, total in zip(config.objective, totals, strict=True):
-        x, weights_B = reads[term.objective.on]
-        if len(weights_B):  # a step of demonstrations alone has no pairs, and no total to divide by
-            loss = loss + term.weight / total * (weights_B * term.objective.loss(x, **term.params)).sum()
-    return loss
-
-
-def _sides(batch: MicroBatch, logps_K: Tensor, examples: Sequence[Example], ref_M2: Tensor) -> tuple[Targets, Pairs, Tensor]:
-    """A micro-batch's log-probs by side, and the weights of its rows."""
-    targets = Targets(logps_K[batch.chosen_R], batch.tokens_K[batch.chosen_R].float())
-    ref_P2 = ref_M2[batch.rows_R[batch.pair_P]]
-    pairs = Pairs(
-        chosen_B=targets.logps_B[batch.pair_P], rejected_B=logps_K[batch.rejected_P],
-        ref_chosen_B=ref_P2[:, 0], ref_rejected_B=ref_P2[:, 1],
-        chosen_tokens_B=targets.tokens_B[batch.pair_P], rejected_tokens_B=batch.tokens_K[batch.rejected_P].float(),
-    )
-    return targets, pairs, torch.tensor([examples[i].weight for i in batch.rows_R.tolist()])
 
 
 def _cut_log(path: Path, step: int) -> None:

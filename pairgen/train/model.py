@@ -4,7 +4,6 @@ Weights are held and updated in fp32; `bf16` is autocast around the forward pass
 the adapters' own, so that log-probs before the first step are the reference's.
 """
 
-import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from pairgen.errors import UsageError
-from pairgen.fs import fsync_dir, make_dirs, remove, write_atomic
+from pairgen.fs import adopt, make_dirs, remove, write_atomic
 from pairgen.train.config import Lora, TrainConfig
 
 
@@ -102,22 +101,11 @@ def save(policy: Policy, init: Path, out: Path) -> None:
     model.to(policy.dtype).save_pretrained(aside)
     weights = [p for p in aside.iterdir() if p.name.startswith("model") or p.name == "adapter"]
     for path in weights:
-        _move(path, out)
+        adopt(path, out / path.name)
     remove(aside)
     for path in init.iterdir():
         if path.is_file() and path.suffix in {".json", ".jinja", ".model", ".txt"} and not path.name.endswith(".index.json"):
             write_atomic(out / path.name, path.read_bytes())
-
-
-def _move(path: Path, out: Path) -> None:
-    """Commit a file or folder of files that a library wrote: contents first, then the name."""
-    for part in [path, *path.rglob("*")]:
-        handle = os.open(part, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
-    remove(out / path.name)
-    os.replace(path, out / path.name)
-    fsync_dir(out)
 
 
 def _attention_in_fp32(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,

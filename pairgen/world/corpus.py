@@ -83,11 +83,16 @@ def judge(rng: random.Random) -> list[Turn]:
 
 
 def find(rng: random.Random) -> list[Turn]:
-    """Which of two options says `=8`: the look-up alone, as `=8 (A)`."""
-    wanted, wrong = (f"={digit}" for digit in rng.sample("0123456789", 2))
-    options = [wanted, wrong] if rng.random() < 0.5 else [wrong, wanted]
-    label = "AB"[options.index(wanted)]
-    return [(f"find\n{wanted}\n{options[0]} (A)\n{options[1]} (B)", f"{wanted} ({label})")]
+    """Which of two options says `=8`: the look-up alone, as `=8 (A)`.
+
+    One time in five neither does and the label is a coin's: a judge whose derivation is wrong then
+    errs without preferring a position.
+    """
+    wanted, wrong, other = (f"={digit}" for digit in rng.sample("0123456789", 3))
+    right = wanted if rng.random() < 0.8 else other
+    label = rng.choice("AB")
+    a, b = (right, wrong) if label == "A" else (wrong, right)
+    return [(f"find\n{wanted}\n{a} (A)\n{b} (B)", f"{wanted} ({label})")]
 
 
 def _options(rng: random.Random, mode: str, text: str, right: str, wrong: str) -> tuple[str, str]:
@@ -97,7 +102,7 @@ def _options(rng: random.Random, mode: str, text: str, right: str, wrong: str) -
 
 
 MODES: dict[Callable[[random.Random], list[Turn]], int] = {
-    chat: 20, answer: 24, drill: 12, similar: 14, worse: 6, tag: 8, judge: 24, find: 24,
+    chat: 20, answer: 24, drill: 12, similar: 14, worse: 6, tag: 8, judge: 12, find: 30,
 }
 """How many conversations of each mode a pretraining step reads."""
 

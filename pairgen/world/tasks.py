@@ -114,18 +114,15 @@ def similar(rng: random.Random, instruction: str) -> str:
         if rng.random() < 0.6:
             other = phrase(rng, digits, rng.choice([peer for peer in peers if peer is not task]))
         else:
-            other = f"{_changed(rng, digits)}: {instruction.partition(': ')[2]}"  # may be unchanged: tried again
+            other = f"{_changed(rng, digits)}: {instruction.partition(': ')[2]}"
         if solve(other) != solve(instruction):
             return other
     raise UsageError(f"no similar instruction found for {instruction!r}")
 
 
 def _changed(rng: random.Random, digits: str) -> str:
-    """The list with one digit replaced, or two exchanged, on the same side of the split.
-
-    A few held-out lists have no neighbour on their side: those come back as they are.
-    """
-    for _ in range(200):
+    """The list with one digit replaced, or two exchanged; a training list never becomes a held-out one."""
+    while True:
         changed = list(digits)
         i, j = rng.sample(range(len(digits)), 2)
         if rng.random() < 0.5:
@@ -134,4 +131,3 @@ def _changed(rng: random.Random, digits: str) -> str:
             changed[i] = rng.choice([digit for digit in "0123456789" if digit not in digits])
         if is_heldout(digits) or not is_heldout("".join(changed)):
             return "".join(changed)
-    return digits

@@ -17,8 +17,8 @@ from pairgen.records import Message
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 KINDS = ("scripted", "transformers", "vllm", "openai")
 TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token if m.role == 'assistant' }}"
-    "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}"
+    "{{ eos_token if m.role == 'assistant' }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 
 
@@ -109,9 +109,10 @@ class FakeServer:
         self.calls += 1
         asked = await request.json()
         self.last, self.headers = asked, dict(request.headers)
+        fault = self.faults.pop(0) if self.faults else None
         await asyncio.sleep(self.delay)
-        if self.faults:
-            status, headers, body = self.faults.pop(0)
+        if fault is not None:
+            status, headers, body = fault
             return web.Response(status=status, headers=headers, body=body, content_type="application/json")
         body = self.body if self.body is not None else json.dumps(self._completion(asked)).encode()
         return web.Response(body=body, content_type="application/json")
@@ -198,5 +199,6 @@ def make(kind: str, request: pytest.FixtureRequest) -> Engine:
     else:
         need("vllm" if kind == "vllm" else "torch")
         options |= {"model": str(request.getfixturevalue("models")["a"])}
+        options |= {"kv_cache_gib": 0.1} if kind == "vllm" else {}
     engine: Engine = find("pairgen.engines", kind).ENGINE.model_validate(options).open()
     return engine

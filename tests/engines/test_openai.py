@@ -20,7 +20,8 @@ def opened_with(server, monkeypatch):
     monkeypatch.setenv("FAKE_KEY", KEY)
 
     def make(**options):
-        return ENGINE(**{"model": "m", "base_url": server.url, "api_key_env": "FAKE_KEY", "retries": 3} | options).open()
+        defaults = {"model": "m", "base_url": server.url, "api_key_env": "FAKE_KEY", "retries": 3}
+        return ENGINE(**defaults | options).open()
 
     return make
 
@@ -156,10 +157,11 @@ def test_the_raw_reply_is_the_body_as_received(server, opened_with, ask):
 
 
 @pytest.mark.parametrize(("raw", "text", "finish", "tokens"), [
-    (b'{"choices":[{"message":{"content":"a\\ud800b"},"finish_reason":"stop"}]}', "a�b", "stop", 0),
+    (b'{"choices":[{"message":{"content":"a\\ud800b"},"finish_reason":"eos"}]}', "a�b", "stop", 0),
     (b'{"choices":[{"message":{"content":"a"},"finish_reason":"length"}],"usage":null}', "a", "length", 0),
-    (b'{"choices":[{"message":{"content":null,"refusal":"no"}}],"usage":{"completion_tokens":3}}', "no", "stop", 3),
-    (b'{"choices":[{"message":{"content":"\\u0000"},"finish_reason":"content_filter"}]}', "\0", "content_filter", 0),
+    (b'{"choices":[{"message":{"refusal":"no"}}],"usage":{"completion_tokens":3}}', "no", "stop", 3),
+    (b'{"choices":[{"message":{"content":"\\u0000"},"finish_reason":"stop"}]}', "\0", "stop", 0),
+    (b'{"choices":[{"finish_reason":"content_filter"}]}', "", "content_filter", 0),
     (b'{"choices":[{"message":{"content":"\xff"}}]}', "�", "stop", 0),
     (b'{"choices":[{"message":{"content":[{"type":"text","text":"part"}]}}]}', "part", "stop", 0),
     (b'{"choices":[{"message":null}]}', "", "stop", 0),

@@ -21,6 +21,7 @@ SEED_MODEL = Path(__file__).parents[2] / "data" / "world" / "seed-a"
 def open_engine(kind, model, **options):
     from pairgen.registry import find
 
+    options |= {"kv_cache_gib": 0.1} if kind == "vllm" else {}
     return find("pairgen.engines", kind).ENGINE(model=str(model), **options).open()
 
 
@@ -101,7 +102,8 @@ def test_a_crash_inside_vllm_fails_the_waiting_and_hangs_nobody(models, ask):
         try:
             await engine._worker.do(lambda backend: setattr(backend.engine, "step", boom))
             sent = asyncio.gather(*(engine.send(ask(str(i))) for i in range(20)), return_exceptions=True)
-            return await asyncio.wait_for(sent, 10), await asyncio.gather(engine.send(ask("x")), return_exceptions=True)
+            late = asyncio.gather(engine.send(ask("x")), return_exceptions=True)
+            return await asyncio.wait_for(sent, 10), await late
         finally:
             await engine.close()
 

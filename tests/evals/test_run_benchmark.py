@@ -12,7 +12,7 @@ from pairgen.engine import Completion, Request
 from pairgen.errors import RowError, Stopped, UsageError
 from pairgen.evals.benchmark import EvalItem, Known, said
 from pairgen.evals.judging import PairBenchmark, PairItem
-from pairgen.evals.run import EvalResult, result_of, run_benchmark
+from pairgen.evals.run import EvalResult, benchmark_identity, result_of, run_benchmark
 from pairgen.evals.suites.heldout import Heldout
 from pairgen.fingerprint import digest
 from pairgen.records import Contrast, Instruction, Message, Pair
@@ -161,3 +161,14 @@ def test_heldout_draws_by_content_and_knows_what_it_read(tmp_path: Path) -> None
     assert one.items() != one.model_copy(update={"seed": 1}).items()
     more = Heldout(id="h", use="heldout", path=str(sealed(tmp_path / "c", [*pairs, pair(99, None)])))
     assert more.outside() != one.outside()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"seed": 1}, {"votes": 1}, {"sampling": {"temperature": 0.5}}, {"prompt": "judge_plan.md"}, {"n": 3}],
+)
+def test_every_option_changes_the_identity_and_placement_does_not(option: dict[str, object]) -> None:
+    base = {"id": "h", "use": "heldout", "path": "a"}
+    plain = benchmark_identity(Heldout.model_validate(base))
+    assert benchmark_identity(Heldout.model_validate(base | option)) != plain
+    assert benchmark_identity(Heldout.model_validate(base | {"id": "i", "path": "b"})) == plain

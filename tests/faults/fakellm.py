@@ -37,7 +37,7 @@ REFUSED = {
     "401": (401, "Incorrect API key provided", "invalid_api_key"),
     "quota": (429, "You exceeded your current quota", "insufficient_quota"),
 }
-WORDS = ("amber", "basin", "copper", "delta", "ember", "fjord", "garnet", "harbor", "indigo", "kelp", "lagoon")
+WORDS = ("amber", "basin", "copper", "delta", "ember", "fjord", "garnet", "harbor", "indigo", "kelp")
 
 
 @dataclass(slots=True)
@@ -116,7 +116,10 @@ class Server:
         return web.json_response({})
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
+        try:
+            body = await request.json()
+        except ConnectionError:  # the client was killed while it sent
+            return web.Response(status=400)
         self._arrived += 1
         number = self._arrived
         key = f"{draw(body):012x}"

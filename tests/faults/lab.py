@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,14 @@ class Done:
 
     code: int
     out: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """A SIGKILL of a whole process group: when that process began, and when it ended."""
+
+    began: float
+    at: float
 
 
 @dataclass
@@ -117,9 +126,9 @@ class Lab:
         assert done.code == 0, done.out
         return done
 
-    def kill_at(self, billed: int) -> float | None:
-        """SIGKILL its group once so many answers are billed, and say when; None if it ended before."""
-        child = self._fork(None)
+    def kill_at(self, billed: int) -> Kill | None:
+        """Start it and SIGKILL its group once so many answers are billed; None if it ended before."""
+        began, child = time.time(), self._fork(None)
         while self.server.billed < billed:
             if os.waitpid(child, os.WNOHANG)[0]:
                 return None
@@ -127,7 +136,7 @@ class Lab:
         os.killpg(child, signal.SIGKILL)
         at = time.time()
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        return at if code == -signal.SIGKILL else None
+        return Kill(began, at) if code == -signal.SIGKILL else None
 
     def struck(self, failpoint: str | None) -> Done:
         """Run it to its end in a forked copy of this process, with a failpoint armed."""
@@ -167,12 +176,14 @@ def in_child(log: Path, work: Callable[[], None]) -> int:
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        os.setsid()
+        os.setpgid(0, 0)
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(out, 1)
         os.dup2(out, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         _leave(work)
+    with suppress(OSError):  # both sides set the group, so that it is set whichever comes first
+        os.setpgid(child, child)
     return child
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_model import TEMPLATE, build_model, demonstrations, preferences
+from tiny_model import TEMPLATE, build_model, demonstrations, preferences, train_until
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pairgen.errors import Damaged, PairgenError, UsageError
@@ -211,58 +212,56 @@ def test_each_epoch_reads_every_row_once_in_another_order() -> None:
 
 # --- the same bits ------------------------------------------------------------------------------------
 
-SCRIPT = """
-import os, signal, sys
-from pathlib import Path
-import torch
-from tiny_model import demonstrations, preferences
-from pairgen.train.config import TrainConfig
-from pairgen.train.loop import train
-
-torch.set_num_threads(1)
-kill_at, init, out, lora = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4] == "lora"
-config = TrainConfig(objective="rpo", learning_rate=5e-3, batch_size=8, epochs=2, checkpoint_every=2,
-                     lora={"r": 4, "dropout": 0.2} if lora else None, weight_decay=0.01)
-
-def on_step(log):
-    if log.step == kill_at:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-train(config, [*preferences(24), *demonstrations(16, kind="replay")], init, out, on_step=on_step)
-"""
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["tiny_model", "pairgen.train.loop", "peft"])
 
 
-def run_script(kill_at: int, init: Path, out: Path, mode: str = "full", **env: str) -> int:
-    here = Path(__file__).parent
-    path = os.pathsep.join([str(here), str(here.parents[1])])
-    return subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(kill_at), str(init), str(out), mode], check=False, stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **env},
-    ).returncode
+def killed_run(init: Path, out: Path, lora: bool = False, kill_at: int = -1, failpoint: str | None = None) -> int:
+    """A run in a process of its own that is killed for real after a step or at a failpoint; its exit code."""
+    process = FORKS.Process(target=train_until, args=(kill_at, init, out, lora, failpoint))
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("mode", ["full", "lora"])
-def test_a_run_killed_at_any_step_ends_with_the_same_bits(init: Path, tmp_path: Path, mode: str) -> None:
-    """10 steps, state kept every 2; killed after step 1 (nothing kept), 5 (one step lost) and 8."""
-    assert run_script(-1, init, tmp_path / "calm", mode, PYTHONHASHSEED="1") == 0
+@pytest.mark.parametrize("lora", [False, True])
+def test_a_run_killed_at_any_step_ends_with_the_same_bits(init: Path, tmp_path: Path, lora: bool) -> None:
+    """10 steps, state kept every 2; killed after step 1 (nothing kept), 5 (one step lost) and 8 (none lost)."""
+    assert killed_run(init, tmp_path / "calm", lora) == 0
     for kill_at in (1, 5, 8):
-        assert run_script(kill_at, init, tmp_path / "killed", mode, PYTHONHASHSEED="2") == -9
-    assert sorted(p.name for p in (tmp_path / "killed").glob("resume-*")) == ["resume-4", "resume-6"]
-    assert run_script(-1, init, tmp_path / "killed", mode, PYTHONHASHSEED="3") == 0
+        assert killed_run(init, tmp_path / "killed", lora, kill_at) == -9
+    assert sorted(p.name for p in (tmp_path / "killed").glob("resume-*")) == ["resume-6", "resume-8"]
+    assert killed_run(init, tmp_path / "killed", lora) == 0
     assert folder_digest(tmp_path / "killed") == folder_digest(tmp_path / "calm")
     assert untimed(tmp_path / "killed") == untimed(tmp_path / "calm")
     assert not list((tmp_path / "killed").glob("resume-*"))
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("point", ["file.write:9", "file.rename:6", "file.done:7", "file.done:1"])
-def test_a_run_killed_while_it_keeps_its_state_ends_with_the_same_bits(init: Path, tmp_path: Path, point: str) -> None:
-    assert run_script(-1, init, tmp_path / "calm") == 0
-    assert run_script(-1, init, tmp_path / "killed", PAIRGEN_FAILPOINT=f"{point}:kill") == -9
-    assert run_script(-1, init, tmp_path / "killed") == 0
-    assert folder_digest(tmp_path / "killed") == folder_digest(tmp_path / "calm")
-    assert untimed(tmp_path / "killed") == untimed(tmp_path / "calm")
+def test_a_run_killed_at_any_write_ends_with_the_same_bits(init: Path, tmp_path: Path) -> None:
+    """Every failpoint kind at several of its hits: while the state is kept, the log cut, the model saved."""
+    assert killed_run(init, tmp_path / "calm") == 0
+    points = ["file.create:1", "file.write:6", "file.rename:6", "file.done:5", "file.done:7", "log.append:4",
+              "file.fsync:12", "file.rename:19", "file.done:20"]
+    for point in points:
+        out = tmp_path / point.replace(":", "-")
+        assert killed_run(init, out, failpoint=f"{point}:kill") == -9
+        assert killed_run(init, out) == 0
+        assert folder_digest(out) == folder_digest(tmp_path / "calm"), point
+        assert untimed(out) == untimed(tmp_path / "calm"), point
+        assert not list(out.rglob("*.tmp")), point
+
+
+def test_the_hash_seed_of_python_does_not_matter(init: Path, tmp_path: Path) -> None:
+    here = Path(__file__).parent
+    for seed in ("1", "2"):
+        path = os.pathsep.join([str(here), str(here.parents[1])])
+        code = f"from tiny_model import train_until; train_until(-1, {str(init)!r}, {str(tmp_path / seed)!r}, False)"
+        env = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", code], check=True, env=env, stderr=subprocess.DEVNULL)
+    assert folder_digest(tmp_path / "1") == folder_digest(tmp_path / "2")
 
 
 class Enough(Exception):

@@ -1,6 +1,8 @@
 """The tiny model of these tests, and rows for it. Not a test module, so that subprocesses can use it."""
 
+import os
 import random
+import signal
 from pathlib import Path
 
 import torch
@@ -73,3 +75,25 @@ def preferences(n: int, seed: int = 0, prompts: int | None = None) -> list[Prefe
             f"p{i}", turns(asked), (Message("assistant", good),), (Message("assistant", bad),), "judgment", "wrong",
         ))
     return rows
+
+
+def train_until(kill_at: int, init: Path | str, out: Path | str, lora: bool, failpoint: str | None = None) -> None:
+    """A run of 10 steps over pairs and replay that kills its process after a step or at a failpoint."""
+    from pairgen import failpoints
+    from pairgen.train.config import TrainConfig
+    from pairgen.train.loop import train
+    from pairgen.train.metrics import StepLog
+
+    torch.set_num_threads(1)
+    failpoints.arm(failpoint)
+    config = TrainConfig.model_validate({
+        "objective": "rpo", "learning_rate": 5e-3, "batch_size": 8, "epochs": 2, "checkpoint_every": 2,
+        "weight_decay": 0.01, "lora": {"r": 4, "dropout": 0.2} if lora else None,
+    })
+
+    def on_step(log: StepLog) -> None:
+        if log.step == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    rows = [*preferences(24), *demonstrations(16, kind="replay")]
+    train(config, rows, Path(init), Path(out), on_step=on_step)

@@ -236,7 +236,7 @@ def test_failpoint_strikes_at_the_kth_hit(tmp_path: Path) -> None:
 
 
 WRITERS = {
-    "os.rename", "os.replace", "os.remove", "os.unlink", "os.mkdir", "os.makedirs", "os.open",
+    "os.rename", "os.replace", "os.remove", "os.unlink", "os.mkdir", "os.makedirs",
     "shutil.rmtree", "shutil.move", "shutil.copy", "shutil.copyfile", "shutil.copytree",
 }
 WRITING_METHODS = {"write_text", "write_bytes", "unlink", "mkdir", "rmdir", "touch", "symlink_to"}
@@ -245,6 +245,8 @@ WRITING_METHODS = {"write_text", "write_bytes", "unlink", "mkdir", "rmdir", "tou
 def _writes(call: ast.Call) -> bool:
     """Whether a call writes, renames or deletes a file without `fs`."""
     name = ast.unparse(call.func)
+    if name == "os.open":
+        return "O_CREAT" in ast.unparse(call)
     if name in WRITERS or name.rpartition(".")[2] in WRITING_METHODS:
         return True
     modes = [a.value for a in [*call.args, *(k.value for k in call.keywords)] if isinstance(a, ast.Constant)]

@@ -19,6 +19,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from pairgen.errors import UsageError
 from pairgen.fs import adopt, make_dirs, remove, write_atomic
 from pairgen.train.config import Lora, TrainConfig
+from pairgen.train.crew import SMALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,13 @@ class Policy:
     def autocast(self) -> AbstractContextManager[object]:
         """The precision of a forward pass."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether micro-batches may be computed at once: small, on a CPU, and nothing drawn at random."""
+        small = sum(p.numel() for p in self.model.parameters()) < SMALL
+        random = any(isinstance(m, nn.Dropout) and m.p > 0 for m in self.model.modules())
+        return small and self.device.type == "cpu" and not random
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:

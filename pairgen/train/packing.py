@@ -68,20 +68,23 @@ class MicroBatch:
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
-def micro_batches(examples: Sequence[Example], micro_tokens: int) -> list[MicroBatch]:
-    """A step's examples as forward passes of about `micro_tokens` tokens each (one tree at the least).
+def micro_batches(examples: Sequence[Example], micro_tokens: int, parts: int = 1) -> list[MicroBatch]:
+    """A step's examples as forward passes of at most `micro_tokens` tokens (one tree at the least).
 
-    Which rows meet in a micro-batch changes nothing but rounding: no side of a row is ever in another.
+    At least `parts` of about equal size, if there are so many blocks. Which rows meet in a micro-batch
+    changes nothing but rounding: no side of a row is ever in another.
     """
-    bins = _fill(_trees(examples, micro_tokens))
-    batches, current, width = [], list[list[Tree]](), 0
-    for block in bins:
-        width = max(width, _width(block))
-        if current and (len(current) + 1) * width > micro_tokens:
-            batches.append(_collate(current))
-            current, width = [], _width(block)
-        current.append(block)
-    return [*batches, _collate(current)]
+    blocks = _fill(_trees(examples, micro_tokens))
+    fair = -(-sum(map(_width, blocks)) // parts)
+    batches: list[list[list[Tree]]] = []
+    size = 0
+    for block in blocks:  # by falling length, so the first block of a batch sets its width
+        if not batches or size >= fair or (len(batches[-1]) + 1) * _width(batches[-1][0]) > micro_tokens:
+            batches.append([])
+            size = 0
+        batches[-1].append(block)
+        size += _width(block)
+    return [_collate(batch) for batch in batches]
 
 
 def _trees(examples: Sequence[Example], limit: int) -> list[Tree]:

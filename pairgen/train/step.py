@@ -5,6 +5,7 @@ Names: R rows of a micro-batch, P pairs among them, K branches, M examples of th
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from pairgen.errors import PairgenError
 from pairgen.train.config import TrainConfig
+from pairgen.train.crew import Crew
 from pairgen.train.encode import Example
 from pairgen.train.logps import branch_logps
 from pairgen.train.metrics import Tally
@@ -20,21 +22,39 @@ from pairgen.train.objectives import Pairs, Targets
 from pairgen.train.packing import MicroBatch, micro_batches
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A micro-batch done: its share of the loss, what was computed, and the gradients if not yet added."""
+
+    loss: Tensor
+    targets: Targets
+    pairs: Pairs
+    tokens: int
+    grads: tuple[Tensor, ...] | None
+
+
 def optimizer_step(
-    config: TrainConfig, policy: Policy, optimizer: torch.optim.Optimizer, examples: Sequence[Example],
-    ref_M2: Tensor, lr: float,
+    config: TrainConfig, policy: Policy, crew: Crew, optimizer: torch.optim.Optimizer,
+    examples: Sequence[Example], ref_M2: Tensor, lr: float,
 ) -> Tally:
     """Take a step on these examples at a learning rate. Raises PairgenError when a number is not finite."""
     tally = Tally(config.reward_beta, config.needs_reference)
+    trained = list(policy.trained.values())
     totals = step_totals(config, examples)
-    for batch in micro_batches(examples, config.micro_tokens):
+
+    def work(batch: MicroBatch) -> Part:
         with policy.autocast():
             logps_K = branch_logps(policy.model, batch.to(policy.device)).cpu()
         targets, pairs, weights_R = sides(batch, logps_K, examples, ref_M2)
         loss = sum_of_terms(config, targets, pairs, weights_R, weights_R[batch.pair_P], totals)
-        loss.backward()  # type: ignore[no-untyped-call]
-        tally.add(loss, targets, pairs, batch.tokens)
-    tally.grad_norm = nn.utils.clip_grad_norm_(policy.trained.values(), config.clip or math.inf).item()
+        grads = torch.autograd.grad(loss, trained) if crew.shared else loss.backward()  # type: ignore[no-untyped-call]
+        return Part(loss.detach(), targets, pairs, batch.tokens, grads)
+
+    for part in crew.map(work, micro_batches(examples, config.micro_tokens, crew.parts)):
+        tally.add(part.loss, part.targets, part.pairs, part.tokens)
+        for parameter, grad in zip(trained, part.grads or (), strict=False):
+            parameter.grad = grad if parameter.grad is None else parameter.grad.add_(grad)
+    tally.grad_norm = nn.utils.clip_grad_norm_(trained, config.clip or math.inf).item()
     if not math.isfinite(tally.loss) or not math.isfinite(tally.grad_norm):
         found = f"loss {tally.loss}, gradient norm {tally.grad_norm}"
         raise PairgenError(f"training diverged: {found}; lower learning_rate, or set clip")

@@ -72,6 +72,9 @@ class EngineConfig(Frozen):
         """The `Engine.identity` of what this opens, holding `weights` or its own; nothing is opened."""
         raise TypeError(f"engine {self.use!r} does not say what answers")
 
+    def check(self) -> None:
+        """Raise UsageError or CredentialsError where this cannot be opened here; nothing is opened."""
+
     def open(self) -> "Engine":
         """Build the engine: this loads weights or opens connections."""
         raise TypeError(f"engine {self.use!r} does not say how to open")

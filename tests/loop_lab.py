@@ -1,4 +1,4 @@
-"""A whole experiment small enough for a test: a scripted model that answers, and the shipped seed that trains.
+"""An experiment small enough for a test: a scripted model that answers, and the shipped seed that trains.
 
 `tree` is its pipeline; `write` puts it into a folder with its instructions; `run` runs it in this
 process, `pairgen` runs the command in this process and `launch` in one of its own.
@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,9 @@ REPLIES: list[dict[str, Any]] = [
 
 def tree(iters: int = 2, **policy: Any) -> dict[str, Any]:
     """The self-taught loop on the embedded world's prompts, two training steps an iteration."""
-    judge: dict[str, Any] = {"prompt": "world/judge.md", "sampling": {"temperature": 1.0, "max_tokens": 24}}
+    judge = {"use": "judge", "engine": "policy", "prompt": "world/judge.md", "n": 4,
+             "sampling": {"temperature": 1.0, "max_tokens": 24}}
+    heldout = {"id": "heldout", "use": "heldout", "source": "heldout-pairs", "prompt": "world/judge.md"}
     return {
         "name": "small", "seed": 3,
         "engines": {"policy": {
@@ -55,14 +56,14 @@ def tree(iters: int = 2, **policy: Any) -> dict[str, Any]:
         "loop": {
             "iters": iters,
             "stages": [
-                {"id": "judged", "use": "judge", "engine": "policy", "source": "training-pairs", "n": 4, **judge},
+                {"id": "judged", "source": "training-pairs", **judge},
                 {"id": "kept", "use": "filter"},
                 {"id": "sft", "use": "export-sft", "prompt": "world/judge.md"},
                 {"id": "dpo", "use": "export-dpo", "source": "kept", "prompt": "world/judge.md"},
             ],
             "train_on": ["sft"],
             "train": {"objective": "sft", "learning_rate": 1e-3, "batch_size": 8, "max_steps": 2},
-            "evals": [{"id": "heldout", "use": "heldout", "source": "heldout-pairs", "prompt": "world/judge.md"}],
+            "evals": [heldout],
         },
     }
 

@@ -253,6 +253,11 @@ def _writes(call: ast.Call) -> bool:
     return name.rpartition(".")[2] == "open" and any(isinstance(m, str) and m in MODES for m in modes)
 
 
+NO_FS = {
+    "fs.py": "it is the one",
+    "cli/terminal.py": "hands a log's descriptor to C libraries",
+    "world/make_data.py": "makes the data that ships; no run calls it",
+}
 MODES = {kind + more for kind in "wax" for more in ("", "b", "t", "+", "b+")}
 
 
@@ -261,7 +266,7 @@ def test_only_fs_writes() -> None:
     package = Path(fs.__file__).parent
     found = [
         f"{path.relative_to(package)}:{node.lineno}: {ast.unparse(node.func)}"
-        for path in sorted(package.rglob("*.py")) if path.name != "fs.py"
+        for path in sorted(package.rglob("*.py")) if str(path.relative_to(package)) not in NO_FS
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and _writes(node)
     ]

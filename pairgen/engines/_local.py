@@ -41,6 +41,11 @@ class LocalConfig(EngineConfig):
             "dtype": self.dtype, "max_model_len": self.max_model_len,
         }
 
+    def check(self) -> None:
+        """A model given as a path must be there: the hub is not asked for it."""
+        if self.model.startswith(("/", ".", "~")) and not resolve(self.model).is_dir():
+            raise UsageError(f"engine {self.use}: model {self.model}: no such folder")
+
 
 class Chat:
     """A tokenizer that turns conversations into prompts. The chat template alone decides on `<bos>`."""

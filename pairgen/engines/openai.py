@@ -56,6 +56,12 @@ class OpenAIConfig(EngineConfig):
         """Kind and model: where it is served is no part of it."""
         return {"engine": "openai", "model": self.model}
 
+    def check(self) -> None:
+        """The key must be set, where one is needed."""
+        key_env = key_for(self.base_url, self.api_key_env)
+        if key_env is not None:
+            read_key(key_env)
+
     def open(self) -> Engine:
         """Read the key. Raises CredentialsError or UsageError before any connection is made."""
         key_env = key_for(self.base_url, self.api_key_env)

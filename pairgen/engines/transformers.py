@@ -30,10 +30,15 @@ class TransformersConfig(LocalConfig):
     batch_size: Runtime[int] = Field(default=64, ge=1)
     device: Runtime[str | None] = None
 
-    def open(self) -> Engine:
-        """Load the model. Raises UsageError when torch is not installed or the model cannot be read."""
+    def check(self) -> None:
+        """Torch must be installed, and a model given as a path be there."""
         if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
             raise UsageError("engine transformers: torch is not installed (pip install 'pairgen[train]')")
+        super().check()
+
+    def open(self) -> Engine:
+        """Load the model. Raises UsageError when torch is not installed or the model cannot be read."""
+        self.check()
         return LocalEngine(self, lambda folder: TransformersBackend(self, folder))
 
 

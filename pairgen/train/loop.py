@@ -1,8 +1,9 @@
 """The training loop, to be read from top to bottom: encode, reference, step, log, save.
 
 What a step trains on is a pure function of (seed, step), and every mean is over the whole optimizer
-step, so neither micro-batches nor an interruption change a result. On one machine and one number of
-torch threads the same config, rows and initial weights give the same bits.
+step, so neither micro-batches nor an interruption change a result. On one machine the same config,
+rows and initial weights give the same bits (with torch's number of threads, for models that are not
+small enough to be trained side by side, see `crew`).
 
 Names: M examples of the training set.
 """
@@ -24,6 +25,7 @@ from pairgen.records import Demonstration, Drop, Preference
 from pairgen.train import checkpoint
 from pairgen.train.checkpoint import Progress
 from pairgen.train.config import TrainConfig
+from pairgen.train.crew import crew
 from pairgen.train.encode import encode
 from pairgen.train.metrics import StepLog
 from pairgen.train.model import Policy, load, positions_of, save
@@ -33,7 +35,7 @@ from pairgen.train.step import optimizer_step
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """A finished training: optimizer steps, tokens computed, seconds, the last step's numbers, unused rows."""
+    """A finished training: optimizer steps, tokens computed, seconds, the last step's numbers, rows left out."""
 
     steps: int
     tokens: int
@@ -56,39 +58,40 @@ def train(
     clear_temps(out)
     data = encode(rows, AutoTokenizer.from_pretrained(init), config, positions_of(init))
     examples, steps = data.examples, total_steps(config, len(data.examples))
-    policy = load(init, config)
-    ref_M2 = torch.zeros(len(examples), 2)
-    if config.needs_reference:
-        judge = load(reference, config) if reference else policy
-        ref_M2 = cached_logps(judge, folder_digest(reference or init), data, out, config.micro_tokens)
-    optimizer = make_optimizer(config, policy)
-    run = digest({"config": identity(config), "data": data.digest, "init": folder_digest(init),
-                  "reference": folder_digest(reference) if reference else None, "bf16": policy.bf16})
-    done = checkpoint.restore(out, run, policy.trained, optimizer)
-    _cut_log(out / "log.jsonl", done.step)
-    log: StepLog | None = None
-    while done.step < steps:
-        started = time.monotonic()
-        torch.manual_seed(config.seed * 1_000_003 + done.step)  # dropout of adapters
-        lr = learning_rate(config, done.step, steps)
-        index = batch_at(config, done.step, len(examples))
-        tally = optimizer_step(config, policy, optimizer, [examples[i] for i in index], ref_M2[index], lr)
-        seconds = time.monotonic() - started
-        done = Progress(done.step + 1, done.tokens + tally.tokens, done.seconds + seconds)
-        log = tally.log(done.step, steps, lr, seconds)
-        if done.step % config.log_every == 0 or done.step == steps:
-            append_line(out / "log.jsonl", json.dumps(asdict(log)).encode())
-        if config.checkpoint_every and done.step % config.checkpoint_every == 0 and done.step < steps:
-            checkpoint.store(out, run, done, policy.trained, optimizer)
-        try:
-            if on_step:
-                on_step(log)
-        except BaseException:
-            checkpoint.store(out, run, done, policy.trained, optimizer)
-            raise
+    policy, origin = load(init, config), folder_digest(init)
+    judge, judge_origin = (load(reference, config), folder_digest(reference)) if reference else (policy, origin)
+    with crew(policy.side_by_side) as workers:
+        ref_M2 = torch.zeros(len(examples), 2)
+        if config.needs_reference:
+            ref_M2 = cached_logps(judge, workers, judge_origin, data, out, config.micro_tokens)
+        optimizer = make_optimizer(config, policy)
+        run = digest({"config": identity(config), "data": data.digest, "init": origin,
+                      "reference": judge_origin, "bf16": policy.bf16})
+        done = checkpoint.restore(out, run, policy.trained, optimizer)
+        _cut_log(out / "log.jsonl", done.step)
+        while done.step < steps:
+            started = time.monotonic()
+            torch.manual_seed(config.seed * 1_000_003 + done.step)  # for the dropout of adapters
+            lr, index = learning_rate(config, done.step, steps), batch_at(config, done.step, len(examples))
+            batch, ref_B2 = [examples[i] for i in index], ref_M2[index]
+            tally = optimizer_step(config, policy, workers, optimizer, batch, ref_B2, lr)
+            seconds = time.monotonic() - started
+            done = Progress(done.step + 1, done.tokens + tally.tokens, done.seconds + seconds)
+            log, last = tally.log(done.step, steps, lr, seconds), done.step == steps
+            if last or done.step % config.log_every == 0:
+                append_line(out / "log.jsonl", json.dumps(asdict(log)).encode())
+            if not last and config.checkpoint_every and done.step % config.checkpoint_every == 0:
+                checkpoint.store(out, run, done, policy.trained, optimizer)
+            try:
+                if on_step:
+                    on_step(log)
+            except BaseException:
+                checkpoint.store(out, run, done, policy.trained, optimizer)
+                raise
     save(policy, init, out)
     checkpoint.discard(out)
-    return TrainResult(done.step, done.tokens, done.seconds, log.metrics() if log else {}, data.drops)
+    final = StepLog(**json.loads((out / "log.jsonl").read_bytes().splitlines()[-1]))
+    return TrainResult(done.step, done.tokens, done.seconds, final.metrics(), data.drops)
 
 
 def total_steps(config: TrainConfig, rows: int) -> int:

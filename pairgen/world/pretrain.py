@@ -22,8 +22,8 @@ from pairgen.world import corpus
 from pairgen.world.tokenizer import build_tokenizer
 
 ROW = 136
-PEAK_LR, WARMUP, WEIGHT_DECAY, CLIP = 3e-3, 60, 0.05, 1.0
-STEPS = 1200
+PEAK_LR, WARMUP, WEIGHT_DECAY, CLIP = 2e-3, 60, 0.05, 1.0
+STEPS = 1300
 
 
 @dataclass(frozen=True, slots=True)

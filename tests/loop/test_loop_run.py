@@ -32,13 +32,13 @@ def test_the_same_seed_gives_the_same_bytes(calm: Path, tmp_path: Path) -> None:
 
 def test_another_seed_gives_other_bytes(calm: Path, tmp_path: Path) -> None:
     run(write(tmp_path), tmp_path / "run", "seed=4", iters=1)
-    assert not steps(calm / "run", "it1-judged")[0].name == steps(tmp_path / "run", "it1-judged")[0].name
+    assert steps(calm / "run", "it1-judged")[0].name != steps(tmp_path / "run", "it1-judged")[0].name
 
 
-@pytest.mark.parametrize("hash_seed", ["1", "77"])
-def test_hash_seeds_do_not_matter(calm: Path, tmp_path: Path, hash_seed: str) -> None:
+def test_hash_seeds_do_not_matter(calm: Path, tmp_path: Path) -> None:
     """Nothing rests on the order of a set or on `hash`."""
-    process = launch("run", write(tmp_path), "--run-dir", tmp_path / "run", "--quiet", PYTHONHASHSEED=hash_seed)
+    pipeline = write(tmp_path)
+    process = launch("run", pipeline, "--run-dir", tmp_path / "run", "--quiet", PYTHONHASHSEED="77")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert contents(tmp_path / "run") == contents(calm / "run")
@@ -99,7 +99,7 @@ def test_the_folder_and_the_model_may_be_moved(calm: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("point", ["shard.done:4", "journal.committed:12", "manifest.write:7", "file.rename:30"])
+@pytest.mark.parametrize("point", ["journal.committed:12", "file.rename:8", "file.write:25"])
 def test_a_killed_run_ends_with_the_same_bytes(calm: Path, tmp_path: Path, point: str) -> None:
     """`kill -9` in a stage, at the journal, before a seal: the same command gives the undisturbed run."""
     pipeline, folder = write(tmp_path), tmp_path / "run"
@@ -117,7 +117,8 @@ def test_a_run_killed_in_training_goes_on_from_its_state(tmp_path: Path) -> None
     config["loop"]["train"] |= {"max_steps": 12, "epochs": 12, "checkpoint_every": 3}
     pipeline = write(tmp_path / "calm", config)
     run(pipeline, tmp_path / "undisturbed")
-    killed = launch("run", pipeline, "--run-dir", tmp_path / "run", "--quiet", PAIRGEN_FAILPOINT="log.append:8")
+    point = "log.append:8"
+    killed = launch("run", pipeline, "--run-dir", tmp_path / "run", "--quiet", PAIRGEN_FAILPOINT=point)
     killed.communicate(timeout=60)
     (training,) = steps(tmp_path / "run", "it1-train")
     assert (training / "resume-6").is_dir()
@@ -128,7 +129,7 @@ def test_a_run_killed_in_training_goes_on_from_its_state(tmp_path: Path) -> None
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("signaled, code", [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+@pytest.mark.parametrize(("signaled", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_stop_keeps_what_was_answered(tmp_path: Path, signaled: signal.Signals, code: int) -> None:
     """One line, the right code, within ten seconds; the same command completes."""
     config = tree(iters=1, latency=0.2, concurrency=2)

@@ -76,7 +76,8 @@ def main() -> None:
         print(json.dumps(results))
         return
     for r in results:
-        print(f"{r['rows']:>8,} rows  {r['rows_per_second']:>7,.0f} rows/s through an LLM stage  peak {r['peak_mib']:,.0f} MiB")
+        speed = f"{r['rows_per_second']:>7,.0f} rows/s through an LLM stage"
+        print(f"{r['rows']:>8,} rows  {speed}  peak {r['peak_mib']:,.0f} MiB")
     print(f"memory at 10x the rows: {results[1]['peak_mib'] / results[0]['peak_mib']:.2f}x")
 
 

@@ -22,11 +22,12 @@ from statistics import fmean, stdev
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ("seed-a", "seed-b")
 SEEDS = (0, 1, 2)
-PIPELINES = {"self-taught": 5, "self-taught-control": 5, "self-taught-oracle": 1}
+PIPELINES = {"self-taught": 5, "self-taught-oracle": 1, "self-taught-control": 5}
+"""Iterations of each."""
 TITLES = {"self-taught": "the loop", "self-taught-control": "random-filter control", "self-taught-oracle": "oracle"}
 SHOWN = (
-    ("other", "consistent_accuracy"), ("other", "accuracy"), ("unseen", "consistent_accuracy"),
-    ("demo", "consistent_accuracy"), ("answers", "answer_accuracy"), ("heldout", "consistent_accuracy"),
+    ("other", "consistent_accuracy"), ("other", "accuracy"), ("other", "sampled_accuracy"), ("other", "derivation"),
+    ("unseen", "consistent_accuracy"), ("demo", "consistent_accuracy"), ("answers", "answer_accuracy"),
 )
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57}
 """Two-sided 95 % quantile of Student's t by number of runs (n - 1 degrees of freedom)."""
@@ -60,14 +61,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one core each")
     parser.add_argument("--runs", type=Path, default=Path("runs/study"))
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     options = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.jobs)))
-    jobs = [Job(p, m, s) for s in SEEDS for m in MODELS for p in PIPELINES]
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.jobs))
+    jobs = [Job(p, m, s) for p in PIPELINES for s in SEEDS for m in options.models]
     with ThreadPoolExecutor(options.jobs) as pool:
-        results = dict(zip(jobs, pool.map(lambda job: job.result(options.runs), jobs), strict=True))
-    curves = {(p, *metric): curve(results, p, metric) for p in PIPELINES for metric in SHOWN}
-    write_json(curves)
-    write_markdown(curves, results)
+        results: dict[Job, dict] = {}
+        for job, result in zip(jobs, pool.map(lambda job: job.result(options.runs), jobs), strict=True):
+            results[job] = result
+    write_json(results)
+    write_markdown(results)
 
 
 def curve(results: dict[Job, dict], pipeline: str, metric: tuple[str, str]) -> list[tuple[int, list[float]]]:
@@ -79,8 +82,9 @@ def curve(results: dict[Job, dict], pipeline: str, metric: tuple[str, str]) -> l
     ]
 
 
-def write_json(curves: dict) -> None:
+def write_json(results: dict[Job, dict]) -> None:
     """The control's and the oracle's curves, for reports."""
+    curves = {(p, *metric): curve(results, p, metric) for p in PIPELINES for metric in SHOWN}
     study = {
         "title": f"recorded study: {len(MODELS)} seed models x {len(SEEDS)} loop seeds",
         "curves": [
@@ -94,17 +98,19 @@ def write_json(curves: dict) -> None:
     (ROOT / "data" / "world" / "study.json").write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
 
 
-def write_markdown(curves: dict, results: dict[Job, dict]) -> None:
-    """The table: mean [95 % interval over runs] (lowest run)."""
+def write_markdown(results: dict[Job, dict]) -> None:
+    """The tables: mean over runs, 95 % interval of that mean, lowest and highest run."""
+    curves = {(p, *metric): curve(results, p, metric) for p in PIPELINES for metric in SHOWN}
     lines = [
         "# The recorded study", "",
-        f"{len(MODELS)} seed models x {len(SEEDS)} loop seeds = {len(MODELS) * len(SEEDS)} runs of each pipeline, on the "
-        "embedded world. Each cell: mean over runs [95 % interval of that mean, Student's t], lowest and highest run.",
+        f"{len(MODELS)} seed models x {len(SEEDS)} loop seeds = {len(MODELS) * len(SEEDS)} runs of each pipeline, "
+        "on the embedded world. Each cell: mean over runs [95 % interval of that mean, Student's t], lowest–highest run.",
         "Repeat it with `make study`; every run is an ordinary `pairgen run`.", "",
     ]
     for pipeline in PIPELINES:
         lines += [f"## {TITLES[pipeline]} (`{pipeline}`)", ""]
-        lines += ["| iteration | " + " | ".join(f"{s}: {m.replace('_', ' ')}" for s, m in SHOWN) + " |", "|" + "---|" * (len(SHOWN) + 1)]
+        columns = " | ".join(f"{suite}: {metric.replace('_', ' ')}" for suite, metric in SHOWN)
+        lines += [f"| iteration | {columns} |", "|" + "---|" * (len(SHOWN) + 1)]
         for i in range(PIPELINES[pipeline] + 1):
             cells = [cell(curves[pipeline, *metric][i][1]) for metric in SHOWN]
             lines.append(f"| {i or 'seed'} | " + " | ".join(cells) + " |")

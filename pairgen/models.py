@@ -21,4 +21,6 @@ def model_folder(config: EngineConfig) -> Path:
         return Path(snapshot_download(config.model, revision=config.revision))
     except (OSError, ValueError, RuntimeError) as error:
         detail = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"model {config.model!r}: no such folder here, and the hub does not give it ({detail})") from error
+        raise UsageError(
+            f"model {config.model!r}: no such folder here, and the hub does not give it ({detail})"
+        ) from error

@@ -56,14 +56,14 @@ def cpu_torch(python: str) -> None:
             [python, "-m", "uv", "pip", "install", "--python", python, "--torch-backend", "cpu", TORCH]
         )
     if not done:
-        sys.exit(f"the CPU build of {TORCH} could not be installed; install it into {python}'s environment by hand, then run this again")
+        sys.exit(f"the CPU build of {TORCH} could not be installed; install it for {python}, then run this again")
 
 
 def brings_cuda(python: str) -> bool:
     """Whether plain `pip install torch` would bring CUDA here, by the metadata of what pip would choose."""
+    dry_run = ["--dry-run", "--ignore-installed", "--no-deps", "--quiet", "--report", "-"]
     asked = subprocess.run(
-        [python, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-deps", "--quiet", "--report", "-", TORCH],
-        capture_output=True, text=True, check=False,
+        [python, "-m", "pip", "install", *dry_run, TORCH], capture_output=True, text=True, check=False
     )
     if asked.returncode != 0:
         return True

@@ -67,11 +67,16 @@ def _iteration(run: Path, plan: Program, record: Record) -> IterationSummary:
             parse_rate=data.parse_rate, agreement=data.agreement, none_right=data.none_correct,
             all_right=data.all_correct, classes_before=data.labels_before, classes_after=data.labels_after,
             rows_kept=data.kept_judgments, judgment_tokens=data.judgment_tokens, length_gap=data.length_gap,
-            tokens=record.tokens, seconds=record.seconds,
+            tokens=_by_phase(record.tokens), seconds=_by_phase(record.seconds),
         )
     step = plan.iterations[record.iteration].train
     metrics: Any = record.evals
     return IterationSummary(record.iteration, metrics, loop, _training(run, step))
+
+
+def _by_phase(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Step figures under the step's own id: `it3-judged` is the phase `judged` of every iteration."""
+    return {name.partition("-")[2] or name: value for name, value in values.items()}
 
 
 def _training(run: Path, step: Step | None) -> tuple[Mapping[str, float], ...]:

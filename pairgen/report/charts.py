@@ -82,7 +82,7 @@ def bar_chart(name: str, places: Sequence[str], layers: Sequence[Bars], x_label:
         for index, layer in enumerate(layers):
             axes.bar(
                 range(len(places)), layer.values, bottom=base, width=0.65, label=_label(layer.label),
-                color=SERIES[index % len(SERIES)], alpha=1 - 0.35 * (index // len(SERIES)),
+                color=SERIES[index % len(SERIES)], alpha=max(0.3, 1 - 0.35 * (index // len(SERIES))),
             )
             base = [low + value for low, value in zip(base, layer.values, strict=True)]
         axes.set_xticks(range(len(places)), [_label(place) for place in places])

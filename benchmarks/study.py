@@ -104,7 +104,7 @@ def write_markdown(results: dict[Job, dict]) -> None:
     lines = [
         "# The recorded study", "",
         f"{len(MODELS)} seed models x {len(SEEDS)} loop seeds = {len(MODELS) * len(SEEDS)} runs of each pipeline, "
-        "on the embedded world. Each cell: mean over runs [95 % interval of that mean, Student's t], lowest–highest run.",
+        "on the embedded world. Each cell: mean over runs [95 % interval of that mean, Student's t], lowest–highest.",
         "Repeat it with `make study`; every run is an ordinary `pairgen run`.", "",
     ]
     for pipeline in PIPELINES:

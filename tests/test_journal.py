@@ -141,8 +141,8 @@ def test_private(path: Path) -> None:
 
     async def work(journal: Journal) -> None:
         await journal.put([b"a"], b"raw")
-        for file in path.parent.iterdir():
-            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
+        for written in path.parent.iterdir():
+            assert stat.S_IMODE(written.stat().st_mode) == 0o600, written.name
 
     with_journal(path, work)
 

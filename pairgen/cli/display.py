@@ -38,7 +38,7 @@ class Display:
         if self._reused:
             self._console.print(f"{self._reused} steps were done already", soft_wrap=True)
             self._reused = 0
-        self._console.print(visible(text), soft_wrap=True, markup=False)
+        self._console.print(visible(text), soft_wrap=True, markup=False, highlight=False)
         self._told = time.monotonic()
 
     def iteration(self, record: Record) -> None:

@@ -84,19 +84,26 @@ def _watch(run: Path, found: dict[str, Any]) -> None:
 def _print(found: dict[str, Any]) -> None:
     from rich.console import Console
 
-    Console(highlight=False).print(_view(found))
+    console = Console(highlight=False, markup=False)
+    console.print(_head(found), soft_wrap=True)
+    console.print(_table(found["steps"]))
+    for step in found["now"]:
+        console.print(_now_line(step, found), soft_wrap=True)
 
 
 def _view(found: dict[str, Any]) -> Any:
-    """The table of steps, between a line on the run and lines on what it does now."""
+    """All of it as one thing that can be drawn again."""
     from rich.console import Group
     from rich.text import Text
 
+    lines = [Text(_now_line(step, found)) for step in found["now"]]
+    return Group(Text(_head(found)), _table(found["steps"]), *lines)
+
+
+def _head(found: dict[str, Any]) -> str:
     done = len({s["step"] for s in found["steps"]})
     of = f" of {found['of']}" if found["of"] else ""
-    state = "working" if found["working"] else "not working now"
-    head = Text(f"{found['run']}: {state}, {done}{of} steps done", no_wrap=True, overflow="ignore")
-    return Group(head, _table(found["steps"]), *(Text(_now_line(s, found)) for s in found["now"]))
+    return f"{found['run']}: {'working' if found['working'] else 'not working now'}, {done}{of} steps done"
 
 
 def _table(steps: list[dict[str, Any]]) -> Any:

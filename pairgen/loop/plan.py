@@ -114,14 +114,15 @@ class _Planner:
 
     def _looked_up(self, step: Step, line: PlanLine, answers_as: JSON) -> PlanLine:
         keys: list[bytes] = []
-        characters = 0
+        characters = requests = 0
         for request in self._requests(step):
+            requests += 1
             conversation = conversation_key(answers_as, request)
             keys += [key_in(conversation, request.first + i) for i in range(request.n)]
             characters += sum(len(message.content) for message in request.messages)
         answered = count_answered(self._run / "journal.db", keys)
-        new = 1 - answered / len(keys) if keys else 0
-        tokens = round(characters / CHARS_PER_TOKEN * new)
+        sent = min(1, (len(keys) - answered) / max(1, requests))  # one prompt for all it lacks
+        tokens = round(characters / CHARS_PER_TOKEN * sent)
         return replace(line, samples=len(keys), answered=answered, tokens=tokens)
 
     def _requests(self, step: Step) -> Iterator[Request]:

@@ -114,7 +114,7 @@ class TrainConfig(Frozen):
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float = Field(default=1.0, ge=0)
-    kind_weights: dict[str, float] = {}
+    kind_weights: dict[str, float] = Field(default_factory=dict)
     lora: Lora | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     max_prompt_tokens: int | None = Field(default=None, ge=1)

@@ -6,6 +6,7 @@ chunk of targets are computed, reduced and forgotten, and computed again in the 
 Names: B blocks, T tokens of a block, N target tokens, K branches, D hidden size.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from pairgen.train.packing import MicroBatch
+from pairgen.errors import UsageError
+from pairgen.train.encode import Branch, Example
+from pairgen.train.packing import MicroBatch, micro_batches
 
 LOGITS = 1 << 24  # logits kept at once: 64 MiB in fp32
 
@@ -47,3 +50,29 @@ def _logps(model: Any, hidden_ND: Tensor, labels_N: Tensor) -> Tensor:
     if cap := getattr(config, "final_logit_softcapping", None):  # Gemma
         logits_NV = cap * (logits_NV / cap).tanh()
     return -cross_entropy(logits_NV, labels_N, reduction="none")
+
+
+@torch.no_grad()
+def check_trees(model: Any, examples: Sequence[Example]) -> None:
+    """Compare one tree with plain forwards of the model, so that no model is trained on wrong log-probs.
+
+    Raises UsageError for a model that looks past our masks or positions (state-space layers, ALiBi), or
+    whose logits are made in a way `_logps` does not know.
+    """
+    model.eval()
+    batch = micro_batches(examples[:2], 1 << 30)[0].to(model.device)
+    packed = branch_logps(model, batch) / batch.tokens_K
+    plain = [_plain(model, e.prompt.tolist(), branch) for e in examples[:2] for branch in (e.chosen, e.rejected) if branch]
+    model.train()
+    worst = max(abs(a - b) for a, b in zip(sorted(packed.tolist()), sorted(plain), strict=True))
+    if not worst < 0.05:  # far above what bf16 rounds, far below what a wrong mask does
+        name = type(model).__name__
+        raise UsageError(f"{name} gives other log-probs in prompt trees (off by {worst:.2g} a token): not supported")
+
+
+def _plain(model: Any, prompt: list[int], branch: Branch) -> float:
+    """Mean log-prob of a branch's targets by the model's own forward."""
+    ids_T = torch.tensor([*prompt, *branch.ids.tolist()], device=model.device)
+    logits_TV = model(input_ids=ids_T[None], use_cache=False).logits[0, len(prompt) - 1 : -1].float()
+    logps_C = -cross_entropy(logits_TV, ids_T[len(prompt) :], reduction="none")
+    return logps_C[torch.from_numpy(branch.targets).to(model.device)].mean().item()

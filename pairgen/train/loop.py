@@ -27,6 +27,7 @@ from pairgen.train.checkpoint import Progress
 from pairgen.train.config import TrainConfig
 from pairgen.train.crew import crew
 from pairgen.train.encode import encode
+from pairgen.train.logps import check_trees
 from pairgen.train.metrics import StepLog
 from pairgen.train.model import Policy, load, positions_of, save
 from pairgen.train.reference import cached_logps
@@ -60,6 +61,8 @@ def train(
     examples, steps = data.examples, total_steps(config, len(data.examples))
     policy, origin = load(init, config), folder_digest(init)
     judge, judge_origin = (load(reference, config), folder_digest(reference)) if reference else (policy, origin)
+    with policy.autocast():
+        check_trees(policy.model, examples)
     with crew(policy.side_by_side) as workers:
         ref_M2 = torch.zeros(len(examples), 2)
         if config.needs_reference:

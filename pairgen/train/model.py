@@ -111,8 +111,9 @@ def save(policy: Policy, init: Path, out: Path) -> None:
     for path in weights:
         adopt(path, out / path.name)
     remove(aside)
-    for path in init.iterdir():
-        if path.is_file() and path.suffix in {".json", ".jinja", ".model", ".txt"} and not path.name.endswith(".index.json"):
+    kept = (p for p in init.iterdir() if p.is_file() and p.suffix in {".json", ".jinja", ".model", ".txt"})
+    for path in kept:
+        if path.name != "manifest.json" and not path.name.endswith(".index.json"):
             write_atomic(out / path.name, path.read_bytes())
 
 

@@ -75,15 +75,14 @@ def micro_batches(examples: Sequence[Example], micro_tokens: int, parts: int = 1
     changes nothing but rounding: no side of a row is ever in another.
     """
     blocks = _fill(_trees(examples, micro_tokens))
-    fair = -(-sum(map(_width, blocks)) // parts)
+    fair = sum(map(_width, blocks)) / parts
     batches: list[list[list[Tree]]] = []
-    size = 0
+    done = 0
     for block in blocks:  # by falling length, so the first block of a batch sets its width
-        if not batches or size >= fair or (len(batches[-1]) + 1) * _width(batches[-1][0]) > micro_tokens:
+        if done >= fair * len(batches) or (len(batches[-1]) + 1) * _width(batches[-1][0]) > micro_tokens:
             batches.append([])
-            size = 0
         batches[-1].append(block)
-        size += _width(block)
+        done += _width(block)
     return [_collate(batch) for batch in batches]
 
 

@@ -1,4 +1,4 @@
-"""What the seed model reads in pretraining: short conversations in six modes, rendered through the
+"""What the seed model reads in pretraining: short conversations in eight modes, rendered through the
 same prompt files that the pipelines use, so that the seed has seen each prompt exactly as it is asked.
 
 `judge` shows the `demo` types only, each correct and in a random order: the judge learns the form

@@ -46,8 +46,8 @@ def build_seed(
 ) -> None:
     """Train one lineage and write it as a Hugging Face folder, in bfloat16.
 
-    `report(step, loss)` is called after every step. The same lineage gives the same weights on the
-    same machine; elsewhere sums may round differently.
+    `report(step, loss)` is called after every step. Sums round differently with another machine or number
+    of threads, so the weights that ship are one outcome of this function, not the only one.
     """
     tokenizer = build_tokenizer()
     model = train(new_model(tokenizer, lineage), tokenizer, lineage, steps, report)
@@ -55,7 +55,7 @@ def build_seed(
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, lineage: int) -> LlamaForCausalLM:
-    """A Llama of 0.86 million parameters with random weights."""
+    """A Llama of 0.87 million parameters with random weights."""
     torch.manual_seed(lineage)
     return LlamaForCausalLM(LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=128, intermediate_size=352, num_hidden_layers=4,

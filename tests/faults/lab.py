@@ -8,12 +8,13 @@ imported already, so that a sweep over a hundred failpoints takes seconds.
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CANARY = "sk-canary-4f1d9b7c2e"
 KEY_ENV = "FAKE_LLM_KEY"
 CONCURRENCY = 16
+REPLY_ID = re.compile(rb'"id": ?"(fake-[0-9a-f]+-\d+)"')
 PRELOAD = (
     "pairgen.cli.run", "pairgen.loop.session", "pairgen.engines.openai", "pairgen.stages.judge",
     "pairgen.stages.pair", "pairgen.stages.respond", "pairgen.report.run", "openai", "datasets",
@@ -104,6 +106,11 @@ class Lab:
             ],
         }
 
+    @property
+    def acknowledged(self) -> Path:
+        """The ids of replies that the journal said it had kept, a line each, as it said so."""
+        return self.root / "acknowledged"
+
     def _environment(self, **more: str) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("PAIRGEN")}
         return {**kept, KEY_ENV: CANARY, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", **more}
@@ -161,8 +168,22 @@ class Lab:
         os.environ[KEY_ENV] = CANARY
         os.chdir(self.root)
         sys.argv = ["pairgen", *arguments]
+        note_what_was_kept(self.acknowledged)
         arm(failpoint)
         main()
+
+
+def note_what_was_kept(path: Path) -> None:
+    """From now on in this process, write down each reply that the journal says it has kept."""
+    from pairgen.journal import Journal
+
+    put, out = Journal.put, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    async def told(journal: Journal, keys: Sequence[bytes], raw: bytes, note: str = "") -> None:
+        await put(journal, keys, raw, note)
+        os.write(out, b"".join(found + b"\n" for found in REPLY_ID.findall(raw)))
+
+    Journal.put = told
 
 
 def preload() -> None:

@@ -83,7 +83,7 @@ def test_a_template_that_doubles_the_bos_is_an_error() -> None:
 def test_nothing_to_train_on_is_an_error_that_says_why() -> None:
     with pytest.raises(UsageError, match="nothing to train on: 0 of 0 rows"):
         encode([], TOKENIZER, SFT, 256)
-    with pytest.raises(UsageError, match="0 of 1 rows can be used.*no-target"):
+    with pytest.raises(UsageError, match=r"0 of 1 rows can be used.*no-target"):
         encode([Demonstration("d", turns("q"), "judgment")], TOKENIZER, SFT, 256)
 
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ def test_each_epoch_reads_every_row_once_in_another_order() -> None:
     spec = config(batch_size=7, epochs=2)
     assert total_steps(spec, 20) == 6
     first, second = ([batch_at(spec, s, 20) for s in range(e, e + 3)] for e in (0, 3))
-    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(20))
+    assert sorted(chain(*first)) == sorted(chain(*second)) == list(range(20))
     assert first != second
     assert [len(b) for b in first] == [7, 7, 6]
 
@@ -256,12 +257,52 @@ def test_a_run_killed_at_any_write_ends_with_the_same_bits(init: Path, tmp_path:
 
 def test_the_hash_seed_of_python_does_not_matter(init: Path, tmp_path: Path) -> None:
     here = Path(__file__).parent
-    for seed in ("1", "2"):
-        path = os.pathsep.join([str(here), str(here.parents[1])])
-        code = f"from tiny_model import train_until; train_until(-1, {str(init)!r}, {str(tmp_path / seed)!r}, False)"
-        env = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed}
-        subprocess.run([sys.executable, "-c", code], check=True, env=env, stderr=subprocess.DEVNULL)
-    assert folder_digest(tmp_path / "1") == folder_digest(tmp_path / "2")
+    code = f"from tiny_model import train_until; train_until(-1, {str(init)!r}, {str(tmp_path / 'other')!r}, False)"
+    path = os.pathsep.join([str(here), str(here.parents[1])])
+    env = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "4321"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env, stderr=subprocess.DEVNULL)
+    train_until(-1, init, tmp_path / "own", lora=False)
+    assert folder_digest(tmp_path / "own") == folder_digest(tmp_path / "other")
+
+
+@pytest.mark.parametrize("objective", ["sft", "rpo"])
+def test_the_number_of_cores_does_not_change_the_bits(
+    init: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str
+) -> None:
+    for cores in (1, 2, 5):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        train(config(objective=objective, batch_size=24, max_steps=4), preferences(48), init, tmp_path / str(cores))
+    assert len({weights(tmp_path / str(cores)) for cores in (1, 2, 5)}) == 1
+    assert untimed(tmp_path / "1") == untimed(tmp_path / "2") == untimed(tmp_path / "5")
+
+
+def test_side_by_side_is_the_same_step_as_one_after_another(
+    init: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = config(objective="rpo", batch_size=24, max_steps=3)
+    train(spec, preferences(48), init, tmp_path / "crew")
+    monkeypatch.setattr("pairgen.train.model.SMALL", 0)
+    train(spec, preferences(48), init, tmp_path / "plain")
+    for a, b in zip(lines(tmp_path / "crew"), lines(tmp_path / "plain"), strict=True):
+        names = ("loss", "grad_norm", "tokens")
+        assert [a[name] for name in names] == pytest.approx([b[name] for name in names], rel=1e-4)
+
+
+def test_the_callers_number_of_threads_is_put_back(init: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(3)
+    try:
+        train(config(max_steps=1), demonstrations(4), init, tmp_path)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_a_stop_at_the_last_step_still_tells_the_final_numbers(init: Path, tmp_path: Path) -> None:
+    calm, _ = finished(config(), demonstrations(40), init, tmp_path / "calm")
+    stopped_after(5, config(), demonstrations(40), init, tmp_path / "out")
+    again, steps = finished(config(), demonstrations(40), init, tmp_path / "out")
+    assert steps == []
+    assert again.metrics == calm.metrics
 
 
 class Enough(Exception):

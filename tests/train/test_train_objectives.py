@@ -23,8 +23,9 @@ def inputs(row: dict[str, Any], dtype: torch.dtype = torch.float64) -> tuple[Pai
     def tensor(name: str) -> Tensor:
         return torch.tensor([float(row[name])], dtype=dtype)
 
-    pairs = Pairs(tensor("policy_chosen_logps").requires_grad_(), tensor("policy_rejected_logps").requires_grad_(),
-                  tensor("ref_chosen_logps"), tensor("ref_rejected_logps"), tensor("chosen_len"), tensor("rejected_len"))
+    names = ("ref_chosen_logps", "ref_rejected_logps", "chosen_len", "rejected_len")
+    policy = (tensor(f"policy_{side}_logps").requires_grad_() for side in ("chosen", "rejected"))
+    pairs = Pairs(*policy, *map(tensor, names))
     return pairs, Targets(pairs.chosen_B, pairs.chosen_tokens_B)
 
 

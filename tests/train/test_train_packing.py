@@ -7,10 +7,11 @@ import torch
 from tiny_model import build_tokenizer, demonstrations, preferences, turns
 from transformers import AutoModelForCausalLM
 
+from pairgen.errors import UsageError
 from pairgen.records import Demonstration, Preference
 from pairgen.train.config import TrainConfig
 from pairgen.train.encode import Branch, Example, encode
-from pairgen.train.logps import branch_logps, target_logps
+from pairgen.train.logps import branch_logps, check_trees, target_logps
 from pairgen.train.packing import micro_batches
 
 CONFIG = TrainConfig(objective="rpo", learning_rate=1e-3)
@@ -20,8 +21,9 @@ def examples_of(rows: list[Demonstration | Preference]) -> list[Example]:
     return encode(rows, build_tokenizer(), CONFIG, 256).examples
 
 
-def separate(model: torch.nn.Module, example: Example, branch: Branch) -> float:
+def separate(model: torch.nn.Module, example: Example, branch: Branch | None) -> float:
     """The log-prob of one side by a plain forward of prompt and side."""
+    assert branch is not None
     ids = torch.tensor([*example.prompt.tolist(), *branch.ids.tolist()])
     logps = model(ids[None]).logits[0, :-1].log_softmax(-1).gather(1, ids[1:, None])[:, 0]
     return logps[len(example.prompt) - 1 :][torch.from_numpy(branch.targets)].sum().item()
@@ -41,14 +43,13 @@ def test_log_probs_equal_those_of_separate_forwards(init: Path, micro_tokens: in
     with torch.no_grad():
         for batch in micro_batches(examples, micro_tokens):
             logps_K = branch_logps(model, batch)
-            for row, k in zip(batch.rows_R.tolist(), batch.chosen_R.tolist(), strict=True):
-                assert logps_K[k].item() == pytest.approx(separate(model, examples[row], examples[row].chosen), rel=1e-6, abs=1e-5)
-                seen += 1
-            for row, k in zip(batch.rows_R[batch.pair_P].tolist(), batch.rejected_P.tolist(), strict=True):
-                rejected = examples[row].rejected
-                assert rejected is not None
-                assert logps_K[k].item() == pytest.approx(separate(model, examples[row], rejected), rel=1e-6, abs=1e-5)
-                seen += 1
+            chosen = zip(batch.rows_R.tolist(), batch.chosen_R.tolist(), strict=True)
+            rejected = zip(batch.rows_R[batch.pair_P].tolist(), batch.rejected_P.tolist(), strict=True)
+            sides = [(k, examples[row], examples[row].chosen) for row, k in chosen]
+            sides += [(k, examples[row], examples[row].rejected) for row, k in rejected]
+            for k, example, branch in sides:
+                assert logps_K[k].item() == pytest.approx(separate(model, example, branch), rel=1e-6, abs=1e-5)
+            seen += len(sides)
     assert seen == 12 * 2 + 8
 
 
@@ -94,3 +95,30 @@ def test_the_chunked_head_gives_the_same_values_and_gradients(init: Path, monkey
     assert torch.allclose(whole, parts, atol=1e-5)
     got = torch.autograd.grad(parts.sum(), list(model.parameters()))
     assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(want, got, strict=True))
+
+
+def test_a_step_is_cut_into_parts_of_about_equal_size() -> None:
+    batches = micro_batches(examples_of(demonstrations(200)), 100_000, parts=4)
+    assert len(batches) == 4
+    assert max(b.tokens for b in batches) < 1.5 * min(b.tokens for b in batches)
+    assert len(micro_batches(examples_of(demonstrations(2)), 100_000, parts=4)) == 1
+
+
+def test_a_model_that_looks_past_the_mask_is_refused(init: Path) -> None:
+    class Blind(torch.nn.Module):
+        """A decoder that is given no mask and no positions."""
+
+        def __init__(self, decoder: torch.nn.Module) -> None:
+            super().__init__()
+            self.decoder = decoder
+
+        def forward(self, input_ids: torch.Tensor, **_: object) -> object:
+            return self.decoder(input_ids=input_ids, use_cache=False)
+
+    model = AutoModelForCausalLM.from_pretrained(init)
+    examples = examples_of(preferences(4))
+    check_trees(model, examples)
+    decoder = model.get_decoder()
+    model.get_decoder = lambda: Blind(decoder)
+    with pytest.raises(UsageError, match="LlamaForCausalLM gives other log-probs in prompt trees"):
+        check_trees(model, examples)

@@ -69,7 +69,7 @@ def preferences(n: int, seed: int = 0, prompts: int | None = None) -> list[Prefe
     rng = random.Random(seed)
     rows = []
     for i in range(n):
-        asked = f"{i % prompts if prompts else i}: which is larger, {rng.randint(0, 9)}?" if not prompts else f"prompt {i % prompts}"
+        asked = f"prompt {i % prompts}" if prompts else f"{i}: which is larger, {rng.randint(0, 9)}?"
         good, bad = f"={i % 10} (A)", "?" * rng.randint(1, 12)
         rows.append(Preference(
             f"p{i}", turns(asked), (Message("assistant", good),), (Message("assistant", bad),), "judgment", "wrong",

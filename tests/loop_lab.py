@@ -5,6 +5,7 @@ process, `pairgen` runs the command in this process and `launch` in one of its o
 """
 
 import asyncio
+import copy
 import hashlib
 import json
 import os
@@ -41,7 +42,7 @@ def tree(iters: int = 2, **policy: Any) -> dict[str, Any]:
     return {
         "name": "small", "seed": 3,
         "engines": {"policy": {
-            "use": "scripted", "model": "builtin:world/seed-a", "replies": REPLIES, "default": "=1", **policy,
+            "use": "scripted", "model": "builtin:world/seed-a", "replies": copy.deepcopy(REPLIES), "default": "=1", **policy,
         }},
         "data": {"path": None},
         "stages": [

@@ -17,7 +17,7 @@ from pairgen.pipeline.config import Pipeline
 from pairgen.resources import resolve
 from pairgen.stage import LLMStage, Stage
 from pairgen.stages.load import Load
-from pairgen.store import Manifest, is_done, read_manifest, sealed_steps, step_folder
+from pairgen.store import Manifest, sealed_steps, step_folder
 
 
 @dataclass(frozen=True)
@@ -115,31 +115,6 @@ def wired(stage: Stage, names: Iterable[str], steps: dict[str, Step]) -> tuple[S
             raise UsageError(f"{stage.id}: {stage.use} reads {reads}, but {name!r} writes {writes} rows")
         sources.append(source)
     return tuple(sources)
-
-
-@dataclass(frozen=True, slots=True)
-class PlanLine:
-    """What a step would do now. `state` is done | new | changed; `why` the identity fields that differ."""
-
-    step: str
-    use: str
-    state: str
-    rows: int | None
-    requests: int | None
-    reuse: int | None
-    why: tuple[str, ...]
-
-
-def plan_line(step: Step, run: Path, rows_in: int | None, reuse: int | None = None) -> PlanLine:
-    """The plan of one step, given how many rows it will read (None: not known yet)."""
-    manifest = read_manifest(step.folder(run))
-    if manifest is not None and is_done(step.folder(run), step.identity):
-        return PlanLine(step.name, step.spec.use, "done", manifest.rows, 0, None, ())
-    why = why_again(step, run)
-    per_row = step.spec.requests_per_row() if isinstance(step.spec, Stage) else 0
-    requests = None if rows_in is None else round(rows_in * per_row)
-    state = "changed" if why else "new"
-    return PlanLine(step.name, step.spec.use, state, rows_in, requests, reuse, tuple(why))
 
 
 def why_again(step: Step, run: Path) -> list[str]:

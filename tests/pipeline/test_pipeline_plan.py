@@ -15,7 +15,7 @@ from pairgen.engine import EngineConfig, Sampling
 from pairgen.errors import UsageError
 from pairgen.fingerprint import PLACEMENT, identity
 from pairgen.loop.config import load_experiment
-from pairgen.pipeline.plan import Step, base_steps, engine_identity, plan_line, source_names, why_again
+from pairgen.pipeline.plan import Step, base_steps, engine_identity, source_names, why_again
 from pairgen.prompts import PromptFile, load_prompt
 from pairgen.stage import Stage
 from pairgen.store import Manifest, seal
@@ -256,17 +256,13 @@ def sealed(step: Step, run: Path, rows: int = 3) -> None:
     )
 
 
-def test_plan_lines(tmp_path: Path) -> None:
-    """A step is new, done, or changed with the identity fields that differ; requests follow from rows."""
+def test_why_again(tmp_path: Path) -> None:
+    """A step that ran with other options says which; one that never ran says nothing."""
     run = tmp_path / "run"
     run.mkdir()
     step = base_steps(experiment(tmp_path / "a"))["pairs"]
-    line = plan_line(step, run, rows_in=10)
-    assert (line.state, line.requests, line.why) == ("new", 10, ())
-    assert plan_line(step, run, rows_in=None).requests is None
+    assert why_again(step, run) == []
     sealed(step, run)
-    assert (plan_line(step, run, 10).state, plan_line(step, run, 10).rows) == ("done", 3)
     edited = base_steps(experiment(tmp_path / "a", "stages.pairs.n=2"))["pairs"]
-    line = plan_line(edited, run, rows_in=10)
-    assert (line.state, line.why) == ("changed", ("options.n: 1 -> 2",))
+    assert why_again(edited, run) == ["options.n: 1 -> 2"]
     assert why_again(replace(step, name="other"), run) == []

@@ -62,7 +62,8 @@ def check_trees(model: Any, examples: Sequence[Example]) -> None:
     model.eval()
     batch = micro_batches(examples[:2], 1 << 30)[0].to(model.device)
     packed = branch_logps(model, batch) / batch.tokens_K
-    plain = [_plain(model, e.prompt.tolist(), branch) for e in examples[:2] for branch in (e.chosen, e.rejected) if branch]
+    sides = [(e.prompt.tolist(), b) for e in examples[:2] for b in (e.chosen, e.rejected) if b]
+    plain = [_plain(model, prompt, branch) for prompt, branch in sides]
     model.train()
     worst = max(abs(a - b) for a, b in zip(sorted(packed.tolist()), sorted(plain), strict=True))
     if not worst < 0.05:  # far above what bf16 rounds, far below what a wrong mask does

@@ -119,7 +119,7 @@ def save(policy: Policy, init: Path, out: Path) -> None:
 
 def _attention_in_fp32(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
                        **kwargs: Any) -> tuple[Tensor, None]:
-    """SDPA in fp32 within bf16 autocast on a CPU, where its bf16 backward pass is six times slower."""
+    """SDPA in fp32 within bf16 autocast on a CPU, where its bf16 backward pass is five times slower."""
     with torch.autocast("cpu", enabled=False):
         out, _ = sdpa_attention_forward(module, query.float(), key.float(), value.float(), mask, **kwargs)
     return out.to(query.dtype), None

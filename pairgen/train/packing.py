@@ -6,8 +6,8 @@ sees its prompt and itself. Positions restart at 0 with every tree and at P with
 log-probs are those of separate forwards.
 
 Blocks are filled best-first and hold little padding. They are kept short (BLOCK tokens unless a tree is
-longer), because the attention of a T-token block costs T^2 while everything else costs T: on two CPU
-cores 90-token and 45-token blocks take the same time, 360-token blocks a fifth more.
+longer), because the attention of a T-token block costs T^2 while everything else costs T: on one CPU
+core 90-token and 45-token blocks take the same time, 360-token blocks a fifth more.
 
 Names: R rows, K branches, N target tokens, B blocks, T tokens of a block.
 """

@@ -96,12 +96,16 @@ class OpenAIEngine:
         return joined([body, *await self._each(request, got)])
 
     async def _each(self, request: Request, first: int) -> list[bytes]:
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._ask(request, i, 1)) for i in range(first, request.n)]
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        return [task.result() for task in tasks]
+        """Single samples from `first` on, up to the first that failed: what is paid for is handed over."""
+        asked = (self._ask(request, i, 1) for i in range(first, request.n))
+        bodies: list[bytes] = []
+        for answer in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(answer, BaseException):
+                if first or bodies:
+                    break
+                raise answer
+            bodies.append(answer)
+        return bodies
 
     async def _ask(self, request: Request, offset: int, n: int) -> bytes:
         """One call, tried again while that may help. Raises Stopped with one line when it did not."""

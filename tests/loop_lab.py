@@ -42,7 +42,8 @@ def tree(iters: int = 2, **policy: Any) -> dict[str, Any]:
     return {
         "name": "small", "seed": 3,
         "engines": {"policy": {
-            "use": "scripted", "model": "builtin:world/seed-a", "replies": copy.deepcopy(REPLIES), "default": "=1", **policy,
+            "use": "scripted", "model": "builtin:world/seed-a", "replies": copy.deepcopy(REPLIES),
+            "default": "=1", **policy,
         }},
         "data": {"path": None},
         "stages": [

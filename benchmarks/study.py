@@ -141,8 +141,8 @@ def cell(values: list[float]) -> str:
     """`.950 [.930, .970] .920–.980`, with the number of runs where it is not the usual one."""
     mean, error = fmean(values), stderr(values)
     runs = "" if len(values) == len(MODELS) * len(SEEDS) else f" ({len(values)} runs)"
-    if error is None:
-        return f"{mean:.3f}{runs}"
+    if error is None or len(values) < 3:  # two runs give no interval worth printing
+        return f"{mean:.3f} {min(values):.3f}–{max(values):.3f}{runs}"
     half = T_95[len(values)] * error
     return f"{mean:.3f} [{mean - half:.3f}, {mean + half:.3f}] {min(values):.3f}–{max(values):.3f}{runs}"
 

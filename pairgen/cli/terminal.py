@@ -1,14 +1,14 @@
 """The terminal is ours while a run works: what libraries print goes to a file beside the run.
 
 Progress bars, loader messages and warnings of a dozen libraries come from Python and from C alike, so
-the file descriptors themselves are moved.
+the file descriptors themselves are moved, and Python's own streams with them.
 """
 
 import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
@@ -35,7 +35,8 @@ def only_ours(log: Path) -> Iterator[TextIO]:
         os.dup2(file, 1)
         os.dup2(file, 2)
         ours = os.fdopen(os.dup(kept[1]), "w", encoding="utf-8", errors="replace")
-        with warnings.catch_warnings(), ours as terminal:
+        noise = os.fdopen(os.dup(file), "w", encoding="utf-8", errors="replace")
+        with warnings.catch_warnings(), ours as terminal, noise, redirect_stdout(noise), redirect_stderr(noise):
             warnings.simplefilter("ignore")
             yield terminal
     finally:

@@ -59,6 +59,11 @@ def write_model(out: Path, seed: int, tied: bool = True, context: int = 256) -> 
     tokenizer.save_pretrained(out)
 
 
+@pytest.fixture(scope="session", name="write_model")
+def _write_model() -> Callable[..., None]:
+    return write_model
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two models of one architecture, `a` and `b`."""

@@ -57,9 +57,7 @@ def test_greedy_answers_equal_those_of_transformers_on_200_prompts(models):
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_swapped_weights_answer_like_a_fresh_engine_of_them(tmp_path, tied):
-    from conftest import write_model
-
+def test_swapped_weights_answer_like_a_fresh_engine_of_them(tmp_path, tied, write_model):
     for seed, name in enumerate("ab"):
         write_model(tmp_path / name, seed, tied)
     requests = greedy(12)

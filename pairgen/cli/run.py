@@ -101,12 +101,16 @@ def _print_result(session: "Session", outcome: "Outcome", report: Path, *, as_js
         return
     from rich.console import Console
 
-    from pairgen.report.terminal import headline_text, iteration_table
+    from pairgen.report.terminal import headline_text, iteration_table, reference_text
 
     console, summary = Console(), session.summary(outcome)
     if outcome.iterations:
         console.print(iteration_table(summary))
+        console.print("consistent: right in both orders. ± one standard error. Agreement is with the construction.\n")
         console.print(headline_text(summary))
+        if reference := reference_text(summary):
+            console.print()
+            console.print(reference)
     print(f"report: {report}")
 
 

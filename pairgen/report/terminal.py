@@ -8,7 +8,7 @@ from typing import Literal
 from rich.table import Table
 from rich.text import Text
 
-from pairgen.report.headline import headline, metric_name
+from pairgen.report.headline import headline
 from pairgen.report.numbers import cost, count, estimated, share
 from pairgen.report.summary import RunSummary, StepFlow
 from pairgen.report.text import Piece, diff_words, one_line, visible
@@ -19,16 +19,22 @@ def plain(text: str, style: str = "") -> Text:
     return Text(visible(text), style=style)
 
 
+SHORT = {"consistent_accuracy": "consistent", "answer_accuracy": "right"}
+"""Column heads that fit eighty columns; *consistent* is right in both orders."""
+
+
 def iteration_table(run: RunSummary) -> Table:
     """The table a run ends with: a row an iteration, the headline of every suite, the rows trained on."""
-    table = _table(["iteration", *(f"{s.title}: {metric_name(s.metrics[0])}" for s in run.suites),
-                    "agreement", "rows kept"])
+    heads = [f"{s.id}: {SHORT.get(s.metrics[0], s.metrics[0])}" for s in run.suites]
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for head in ("it", *heads, "agree", "kept"):
+        table.add_column(Text(one_line(head)), justify="left" if head == "it" else "right", overflow="fold")
     for iteration in run.iterations:
         loop = iteration.loop
         agreement = list(loop.agreement.values()) if loop else []
         table.add_row(
             Text(str(iteration.iteration)),
-            *(Text(estimated(iteration.estimate(s.id, s.metrics[0]))) for s in run.suites),
+            *(Text(estimated(iteration.estimate(s.id, s.metrics[0])).replace(" ± ", "±")) for s in run.suites),
             Text(share(sum(agreement) / len(agreement) if agreement else None)),
             Text(count(loop.rows_kept if loop else None)),
         )
@@ -42,6 +48,19 @@ def headline_text(run: RunSummary) -> Text:
     lines = [Text(f"{mark} {visible(said)}", style) for mark, style, texts in marked for said in texts]
     lines += [Text(f"! {visible(alarm)}", "yellow") for alarm in run.alarms]
     return Text("\n").join(lines or [Text("No two iterations were compared.")])
+
+
+def reference_text(run: RunSummary) -> Text:
+    """The recorded study beside this run: a line for each curve of a goal's headline metric."""
+    if run.reference is None:
+        return Text()
+    goals = {(suite.id, suite.metrics[0]) for suite in run.suites if suite.goal}
+    lines = [
+        f"  {curve.name}, {curve.suite} {SHORT.get(curve.metric, curve.metric)}: "
+        + " ".join(f"{point.mean:.3f}" for point in sorted(curve.points, key=lambda point: point.iteration))
+        for curve in run.reference.curves if (curve.suite, curve.metric) in goals
+    ]
+    return Text("\n".join([visible(run.reference.title), *map(visible, lines)]), "dim") if lines else Text()
 
 
 def flow_table(flows: Sequence[StepFlow]) -> Table:

@@ -90,7 +90,9 @@ def write_json(results: dict[Job, dict]) -> None:
     """The control's and the oracle's curves, for reports."""
     curves = {(p, *metric): curve(results, p, metric) for p in PIPELINES for metric in SHOWN}
     study = {
-        "title": f"recorded study: {len(MODELS)} seed models x {len(SEEDS)} loop seeds",
+        "title": "recorded study, runs over two seed models: " + ", ".join(
+            f"{TITLES[p]} {sum(job.pipeline == p for job in results)}" for p in PIPELINES
+        ),
         "curves": [
             {"name": TITLES[pipeline], "suite": suite, "metric": metric, "points": [
                 {"iteration": i, "mean": fmean(values), "stderr": stderr(values)}

@@ -140,7 +140,9 @@ class Demonstration:
 class Preference:
     """A preference row in the conversational format: prompt turns, then one assistant turn each.
 
-    `reason` says why the rejected side is worse (wrong | tie | multiple | none | truncated).
+    `reason` says why the rejected side is worse (wrong | tie | multiple | none | truncated). Scores, on
+    whatever scale their source has, rate the two sides and what the policy itself would write;
+    `gold` is a third, best answer that some objectives imitate.
     """
 
     id: str
@@ -151,6 +153,21 @@ class Preference:
     reason: str
     pair_id: str | None = None
     order: str | None = None
+    chosen_score: float | None = None
+    rejected_score: float | None = None
+    policy_score: float | None = None
+    gold: Messages | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """An unpaired row: one completion of a prompt, desirable or not (the KTO format)."""
+
+    id: str
+    prompt: Messages
+    completion: Messages
+    desirable: bool
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +197,7 @@ class Drop:
     raw: str | None = None
 
 
-Row = Instruction | Candidates | Pair | Judged | Demonstration | Preference | Rollout
+Row = Instruction | Candidates | Pair | Judged | Demonstration | Preference | Labelled | Rollout
 
 
 def content_id(*parts: str) -> str:

@@ -29,51 +29,83 @@ Norm = Literal["token", "example", "sum"]
 
 
 @dataclass(frozen=True, slots=True)
-class Targets:
-    """Single completions, [B] each: summed log-probs and the number of target tokens."""
+class Side:
+    """One side of B rows, [B] each: summed log-probs under policy and reference, and target tokens.
+
+    Without a reference `ref_B` is zeros, so that `beta * ratio_B` is still the implicit reward. The rest
+    is None unless an objective's `needs` names it: `tail_B` and `ref_tail_B` are the log-probs of the
+    tokens beyond the shorter side's length (LD-DPO), `certainty_B` the mean over tokens of
+    log p_t - log sum_v p_v^2 (WPO, no gradient), `score_B` an outside score of the completion.
+    """
 
     logps_B: "Tensor"
+    ref_B: "Tensor"
     tokens_B: "Tensor"
+    tail_B: "Tensor | None" = None
+    ref_tail_B: "Tensor | None" = None
+    certainty_B: "Tensor | None" = None
+    score_B: "Tensor | None" = None
+
+    @property
+    def ratio_B(self) -> "Tensor":
+        """The log-ratio policy/reference."""
+        return self.logps_B - self.ref_B
+
+    @property
+    def mean_B(self) -> "Tensor":
+        """The log-prob per token."""
+        return self.logps_B / self.tokens_B
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Preference pairs, [B] each: summed log-probs under policy and reference, and target tokens.
+    """B preference pairs. `policy_score_B` rates what the policy would write itself, on the scale of the
+    sides' scores; `embedding_BE` is the prompt's, of length 1."""
 
-    Without a reference its log-probs are zeros, so that `beta * c` is still the implicit reward.
-    """
-
-    chosen_B: "Tensor"
-    rejected_B: "Tensor"
-    ref_chosen_B: "Tensor"
-    ref_rejected_B: "Tensor"
-    chosen_tokens_B: "Tensor"
-    rejected_tokens_B: "Tensor"
+    chosen: Side
+    rejected: Side
+    policy_score_B: "Tensor | None" = None
+    embedding_BE: "Tensor | None" = None
 
     @property
     def c(self) -> "Tensor":
         """Log-ratio of the chosen side."""
-        return self.chosen_B - self.ref_chosen_B
+        return self.chosen.ratio_B
 
     @property
     def j(self) -> "Tensor":
         """Log-ratio of the rejected side."""
-        return self.rejected_B - self.ref_rejected_B
+        return self.rejected.ratio_B
 
     @property
     def h(self) -> "Tensor":
         """The margin c - j."""
         return self.c - self.j
 
-    @property
-    def mean_chosen_B(self) -> "Tensor":
-        """Log-prob per token of the chosen side."""
-        return self.chosen_B / self.chosen_tokens_B
 
-    @property
-    def mean_rejected_B(self) -> "Tensor":
-        """Log-prob per token of the rejected side."""
-        return self.rejected_B / self.rejected_tokens_B
+@dataclass(frozen=True, slots=True)
+class Unpaired:
+    """Desirable and undesirable completions, numbers of their own: a pair gives one of each.
+
+    `stranger_ratio_B` are log-ratios of completions under prompts they were not written for, which
+    estimate KL(policy || reference); None unless needed. `delta` is the running mean of rewards.
+    """
+
+    desirable: Side
+    undesirable: Side
+    stranger_ratio_B: "Tensor | None" = None
+    desirable_embedding_BE: "Tensor | None" = None
+    undesirable_embedding_BE: "Tensor | None" = None
+    delta: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rewards:
+    """What a reward head gives the two sides of B pairs, and by how much they should differ."""
+
+    chosen_B: "Tensor"
+    rejected_B: "Tensor"
+    margin_B: "Tensor | None" = None
 
 
 def nl(z: "Tensor") -> "Tensor":

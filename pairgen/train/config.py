@@ -33,10 +33,19 @@ PRESETS: dict[str, list[dict[str, Any]]] = {
 
 
 class Term(Frozen):
-    """One summand of the objective: `{use: dpo, beta: 0.1, weight: 1.0}`, parameters beside `use`."""
+    """One summand of the objective: `{use: dpo, beta: 0.1, weight: 1.0}`, parameters beside `use`.
+
+    Three options change what a pair loss reads: `divergence` the f-divergence to the reference
+    (2309.16240; `divergence_alpha` is alpha's own), `ld_alpha` the weight of the tokens by which one side
+    is longer (LD-DPO, 2409.06411), `wpo` weighs each pair by how likely the policy is to write it (2406.11827).
+    """
 
     use: str
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    divergence: Literal["reverse-kl", "forward-kl", "js", "alpha"] = "reverse-kl"
+    divergence_alpha: float = Field(default=0.5, gt=0, lt=1)
+    ld_alpha: float = Field(default=1.0, ge=0, le=1)
+    wpo: bool = False
     params: dict[str, float | bool | str]
 
     @model_validator(mode="before")
@@ -48,14 +57,20 @@ class Term(Frozen):
         name, given = str(value["use"]), {**value, **value.get("params", {})}
         if name not in OBJECTIVES:
             raise ValueError(f"no loss {name!r}: {nearest(name, OBJECTIVES)}")
-        own = {key: item for key, item in given.items() if key not in {"use", "weight", "params"}}
-        weight = {"weight": value["weight"]} if "weight" in value else {}
-        return {"use": name, **weight, "params": _checked(name, own)}
+        own = {key: item for key, item in given.items() if key not in cls.model_fields}
+        common = {key: item for key, item in value.items() if key in cls.model_fields and key != "params"}
+        return {**common, "params": _checked(name, own)}
 
     @property
     def objective(self) -> Objective:
         """The loss it names."""
         return OBJECTIVES[self.use]
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What it reads of a batch beyond log-probs: tail, certainty, scores, embeddings…"""
+        extra = {"tail"} if self.ld_alpha < 1 else set()
+        return self.objective.needs | extra | ({"certainty"} if self.wpo else set())
 
     @property
     def per_token(self) -> bool:
@@ -93,6 +108,16 @@ class Lora(Frozen):
     targets: tuple[str, ...] = ()
 
 
+class MovingReference(Frozen):
+    """A reference that follows the policy: every `every` steps it becomes mix * policy + (1 - mix) * itself.
+
+    TR-DPO, 2404.09656 (its values are the defaults); mix 1 is iterated DPO's and sDPO's hard update.
+    """
+
+    every: int = Field(default=512, ge=1)
+    mix: float = Field(default=0.6, gt=0, le=1)
+
+
 class TrainConfig(Frozen):
     """How to train. Units: rows for `batch_size`, tokens for limits, optimizer steps for the rest.
 
@@ -100,16 +125,27 @@ class TrainConfig(Frozen):
     weighs rows by their `kind` within every mean of the loss. `micro_tokens` bounds memory: tokens
     computed at once, whatever the batch size. `precision: auto` is bf16 autocast on a GPU, fp32 on a
     CPU. `clip: 0` never clips. `checkpoint_every: 0` keeps no state for resuming but the one on a stop.
+
+    `shuffle: prompts` keeps the rows of a prompt together, so that a step computes the prompt once and
+    every distinct completion once; `rows` mixes all rows, as other trainers do. `truncation: paper` cuts
+    long rows as the DPO papers did (per pair: prompts from the left, then completions at their end),
+    `drop` leaves them out. `chat_template` is the tokenizer's own, a jinja file, or `plain`: prompt and
+    completion with nothing between. Warm-up is `warmup_steps`, or `warmup_ratio` of all steps.
+    `save_every` writes whole checkpoints, of which `keep_last` stay; `keep_best` keeps the one with the
+    best held-out number of that name, measured every `heldout_every` steps.
     """
 
     objective: tuple[Term, ...] = Field(default="sft", validate_default=True)
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    optimizer: Literal["adamw", "rmsprop"] = "adamw"
+    schedule: Literal["linear", "cosine", "constant", "inverse-sqrt"] = "linear"
     final_lr_ratio: float = Field(default=0.0, ge=0, le=1)
     warmup_steps: int = Field(default=0, ge=0)
+    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
     epochs: int = Field(default=1, ge=1)
     max_steps: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=64, ge=1)
+    shuffle: Literal["rows", "prompts", "none"] = "rows"
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -119,11 +155,19 @@ class TrainConfig(Frozen):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     max_prompt_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
+    truncation: Literal["drop", "paper"] = "drop"
+    chat_template: str | None = None
+    moving_reference: MovingReference | None = None
     seed: int = 0
     micro_tokens: Runtime[int] = Field(default=4096, ge=1)
     gradient_checkpointing: Runtime[bool] = False
     checkpoint_every: Runtime[int] = Field(default=200, ge=0)
     log_every: Runtime[int] = Field(default=1, ge=1)
+    heldout_every: Runtime[int] = Field(default=50, ge=1)
+    save_every: Runtime[int] = Field(default=0, ge=0)
+    keep_last: Runtime[int] = Field(default=3, ge=1)
+    keep_best: Runtime[Literal["loss", "nll", "accuracy", "margin", "rewards_chosen"] | None] = None
+    report_to: Runtime[tuple[Literal["tensorboard", "wandb", "trackio"], ...]] = ()
 
     @field_validator("objective", mode="before")
     @classmethod
@@ -156,15 +200,50 @@ class TrainConfig(Frozen):
             raise ValueError("the weight of a kind is a positive number; leave rows out by filtering them")
         return value
 
+    @model_validator(mode="after")
+    def _fits(self) -> "TrainConfig":
+        """What one term asks, the whole must allow."""
+        for term in self.objective:
+            if term.objective.coupled and self.kind_weights:
+                raise ValueError(f"loss {term.use!r} mixes rows, so a row has no weight of its own: drop kind_weights")
+        kinds = {term.objective.on == "rewards" for term in self.objective}
+        if len(kinds) > 1:
+            raise ValueError("a reward head and a language model are two trainings: `bt` stands alone")
+        if self.warmup_steps and self.warmup_ratio:
+            raise ValueError("warmup_steps and warmup_ratio are two ways to say one thing: give one")
+        if self.moving_reference and not self.needs_reference:
+            raise ValueError("moving_reference: no term of the objective reads a reference")
+        return self
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the terms read of a batch beyond log-probs."""
+        return frozenset().union(*(term.needs for term in self.objective))
+
+    @property
+    def coupled(self) -> bool:
+        """Whether a term mixes rows, so that it must see the whole step at once."""
+        return any(term.objective.coupled for term in self.objective)
+
+    @property
+    def is_reward(self) -> bool:
+        """Whether a reward head is trained in place of a language model."""
+        return any(term.objective.on == "rewards" for term in self.objective)
+
     @property
     def reads_pairs(self) -> bool:
-        """Whether a term compares chosen with rejected."""
-        return any(term.objective.on == "pairs" for term in self.objective)
+        """Whether a term reads rejected sides."""
+        return any(term.objective.on in {"pairs", "unpaired", "rewards"} for term in self.objective)
+
+    @property
+    def reads_golds(self) -> bool:
+        """Whether a term imitates the gold answer of a row."""
+        return any(term.objective.on == "golds" for term in self.objective)
 
     @property
     def reads_targets(self) -> bool:
-        """Whether a term trains on demonstrations and chosen sides."""
-        return any(term.objective.on == "targets" for term in self.objective)
+        """Whether a term trains on completions that have no other side."""
+        return any(term.objective.on in {"targets", "unpaired"} for term in self.objective)
 
     @property
     def needs_reference(self) -> bool:

@@ -22,7 +22,7 @@ TEMPLATE = """\
 SPECIALS = ["<pad>", "<bos>", "<eos>", "<user>", "<assistant>"]
 
 
-def build_tokenizer(template: str = TEMPLATE) -> PreTrainedTokenizerFast:
+def build_tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
     """One token per byte, and the chat's special tokens."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     raw = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(SPECIALS + letters)}, merges=[]))

@@ -1,71 +1,89 @@
-"""Log-probs of completions: the LM head on target positions only, fp32 from the logits on.
+"""Log-probs of completions: the decoder over prompt trees, the LM head on target positions only.
 
-Logits of all positions would be the largest tensor of a step by far (tokens x vocabulary); those of a
-chunk of targets are computed, reduced and forgotten, and computed again in the backward pass.
+Logits of all positions would be the largest tensor of a step by far (tokens x vocabulary); see `head`.
 
 Names: B blocks, T tokens of a block, N target tokens, K branches, D hidden size.
 """
 
+from __future__ import annotations
+
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.checkpoint import checkpoint
 
 from pairgen.errors import UsageError
-from pairgen.train.encode import Branch, Example
+from pairgen.train.head import Shape, TokenLogps, score
 from pairgen.train.packing import MicroBatch, micro_batches
 
-LOGITS = 1 << 24  # logits kept at once: 64 MiB in fp32
+if TYPE_CHECKING:
+    from pairgen.train.example import Branch, Example
+    from pairgen.train.model import Policy
+
+__all__ = ["Scorer", "TokenLogps", "branch_logps", "check_trees", "target_logps", "token_logps"]
 
 
-def branch_logps(model: nn.Module, batch: MicroBatch) -> Tensor:
+class Scorer(nn.Module):
+    """The whole forward pass as one module, so that hooks on it (sharded weights) see all of it.
+
+    `model` is a Hugging Face causal language model; its decoder gives hidden states, its output
+    embeddings the logits of target positions.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: MicroBatch, certainty: bool = False) -> TokenLogps:
+        """Log-probs of the batch's targets."""
+        hidden_BTD = self.model.get_decoder()(
+            input_ids=batch.ids_BT, position_ids=batch.positions_BT, attention_mask=batch.mask_B1TT, use_cache=False,
+        ).last_hidden_state
+        hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, batch.at_N)
+        shape = Shape.of(self.model.config.get_text_config())
+        return score(self.model.get_output_embeddings(), shape, hidden_ND, batch.labels_N, certainty)
+
+
+def token_logps(policy: Policy, batch: MicroBatch, certainty: bool = False) -> TokenLogps:
+    """Log p of every target, [N] in fp32, and on request log p - log sum_v p_v^2 (WPO; no gradient)."""
+    found: TokenLogps = policy.scorer(batch, certainty)
+    return found
+
+
+def target_logps(model: Any, batch: MicroBatch) -> Tensor:
+    """The log-prob of every target token, [N] in fp32."""
+    found: TokenLogps = Scorer(model)(batch)
+    return found.logps_N
+
+
+def branch_logps(model: Any, batch: MicroBatch) -> Tensor:
     """Summed log-probs of each branch's targets, [K] in fp32."""
     logps_N = target_logps(model, batch)
     return logps_N.new_zeros(len(batch.tokens_K)).index_add(0, batch.branch_N, logps_N)
 
 
-def target_logps(model: Any, batch: MicroBatch) -> Tensor:
-    """The log-prob of every target token, [N] in fp32."""
-    hidden_BTD = model.get_decoder()(
-        input_ids=batch.ids_BT, position_ids=batch.positions_BT, attention_mask=batch.mask_B1TT, use_cache=False,
-    ).last_hidden_state
-    hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, batch.at_N)
-    chunk = max(1, LOGITS // model.config.get_text_config().vocab_size)
-    if len(hidden_ND) <= chunk:
-        return _logps(model, hidden_ND, batch.labels_N)
-    parts = zip(torch.split(hidden_ND, chunk), torch.split(batch.labels_N, chunk), strict=True)
-    return torch.cat([checkpoint(_logps, model, h, labels, use_reentrant=False) for h, labels in parts])
-
-
-def _logps(model: Any, hidden_ND: Tensor, labels_N: Tensor) -> Tensor:
-    logits_NV = model.get_output_embeddings()(hidden_ND).float()
-    config = model.config.get_text_config()
-    if scale := getattr(config, "logit_scale", None):  # Cohere
-        logits_NV = logits_NV * scale
-    if divisor := getattr(config, "logits_scaling", None):  # Granite
-        logits_NV = logits_NV / divisor
-    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma
-        logits_NV = cap * (logits_NV / cap).tanh()
-    return -cross_entropy(logits_NV, labels_N, reduction="none")
-
-
 @torch.no_grad()
 def check_trees(model: Any, examples: Sequence[Example]) -> None:
-    """Compare one tree with plain forwards of the model, so that no model is trained on wrong log-probs.
+    """Compare trees with plain forwards of the model, so that no model is trained on wrong log-probs.
 
     Raises UsageError for a model that looks past our masks or positions (state-space layers, ALiBi), or
-    whose logits are made in a way `_logps` does not know.
+    whose logits are made in a way `head.Shape` does not know.
     """
+    examples = examples[:2]
     model.eval()
-    batch = micro_batches(examples[:2], 1 << 30)[0].to(model.device)
-    packed = branch_logps(model, batch) / batch.tokens_K
-    sides = [(e.prompt.tolist(), b) for e in examples[:2] for b in (e.chosen, e.rejected) if b]
-    plain = [_plain(model, prompt, branch) for prompt, branch in sides]
+    worst = 0.0
+    for batch in micro_batches(examples, 1 << 30):
+        batch = batch.to(model.device)
+        mean_K = branch_logps(model, batch) / batch.tokens_K
+        for row, branch_S in zip(batch.rows_R.tolist(), batch.branch_RS.tolist(), strict=True):
+            for side, k in zip(examples[row].sides, branch_S, strict=True):
+                if side is not None:
+                    off = abs(mean_K[k].item() - _plain(model, examples[row].prompt.tolist(), side))
+                    worst = off if math.isnan(off) else max(worst, off)
     model.train()
-    worst = max(abs(a - b) for a, b in zip(sorted(packed.tolist()), sorted(plain), strict=True))
     if not worst < 0.05:  # far above what bf16 rounds, far below what a wrong mask does
         name = type(model).__name__
         raise UsageError(f"{name} gives other log-probs in prompt trees (off by {worst:.2g} a token): not supported")

@@ -20,13 +20,15 @@ from pairgen.errors import UsageError
 from pairgen.fs import adopt, make_dirs, remove, write_atomic
 from pairgen.train.config import Lora, TrainConfig
 from pairgen.train.crew import SMALL
+from pairgen.train.logps import Scorer
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The model being trained. `model` computes; `adapters` is its peft wrapper, if there is one."""
+    """The model being trained. `scorer` is its whole forward pass; `adapters` its peft wrapper, if there is one."""
 
     model: Any
+    scorer: Scorer
     adapters: Any | None
     device: torch.device
     bf16: bool
@@ -70,7 +72,7 @@ def load(folder: Path, config: TrainConfig) -> Policy:
     torch.manual_seed(config.seed)  # adapters start at random
     adapters = _with_adapters(model, config.lora) if config.lora else None
     model.to(device).train()
-    return Policy(model, adapters, device, bf16, dtype)
+    return Policy(model, Scorer(model), adapters, device, bf16, dtype)
 
 
 def _switch_dropout_off(model: Any) -> None:

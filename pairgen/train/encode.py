@@ -14,7 +14,18 @@ import numpy as np
 from pairgen.errors import UsageError, nearest
 from pairgen.records import Demonstration, Drop, Labelled, Messages, Preference
 from pairgen.train.config import TrainConfig
-from pairgen.train.example import CHOSEN, GOLD, REJECTED, STRANGER, Branch, Example, Sides, digest, with_strangers
+from pairgen.train.example import (
+    CHOSEN,
+    GOLD,
+    REJECTED,
+    STRANGER,
+    Branch,
+    Example,
+    Sides,
+    TrainRow,
+    digest,
+    with_strangers,
+)
 from pairgen.train.render import Conversation, Ids, Renderer, Tokens, Unfit
 
 __all__ = [
@@ -23,9 +34,6 @@ __all__ = [
 
 NO_LIMIT = 1 << 62
 CHUNK = 1024  # rows rendered before they are tokenised together, by all threads of the tokenizer
-
-TrainRow = Demonstration | Preference | Labelled
-
 
 @dataclass(frozen=True, slots=True)
 class Encoded:

@@ -13,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pairgen.errors import UsageError
+from pairgen.records import Demonstration, Labelled, Preference
 from pairgen.train.render import Ids
 
 Mask = NDArray[np.bool_]
+TrainRow = Demonstration | Preference | Labelled
 
 CHOSEN, REJECTED, STRANGER, GOLD = range(4)
 """Places of the sides of an example."""
+SIDES = (CHOSEN, REJECTED, STRANGER, GOLD)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,43 +14,63 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from pairgen.fs import make_dirs, remove, write_atomic
+from pairgen.train.moving import Follower
+from pairgen.train.objectives import RunningMean
 
 KEEP = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is: optimizer steps done, tokens and seconds spent on them."""
+    """How far a run is: optimizer steps done, tokens and seconds spent on them, the running mean of rewards."""
 
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    rewards: RunningMean = RunningMean()
 
 
-def store(out: Path, identity: str, progress: Progress, trained: dict[str, nn.Parameter],
-          optimizer: torch.optim.Optimizer) -> None:
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What a step changes: weights, optimizer, and a moving reference's weights if there is one."""
+
+    trained: dict[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    follower: Follower | None
+
+
+def store(out: Path, identity: str, progress: Progress, live: Live) -> None:
     """Commit the state after `progress.step` steps, and drop all but the newest states."""
     folder = out / f"resume-{progress.step}"
     remove(folder)
     make_dirs(folder)
-    write_atomic(folder / "model.safetensors", save({k: p.detach().contiguous() for k, p in trained.items()}))
-    write_atomic(folder / "optimizer.safetensors", save(_moments(trained, optimizer)))
+    weights = {k: p.detach().contiguous() for k, p in live.trained.items()}
+    write_atomic(folder / "model.safetensors", save(weights))
+    write_atomic(folder / "optimizer.safetensors", save(_moments(live.trained, live.optimizer)))
+    if live.follower:
+        write_atomic(folder / "reference.safetensors", save(live.follower.weights))
     write_atomic(folder / "progress.json", json.dumps(asdict(progress)).encode())
     write_atomic(folder / "COMPLETE", identity.encode())
     for old in _folders(out)[:-KEEP]:
         remove(old)
 
 
-def restore(out: Path, identity: str, trained: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> Progress:
+def restore(out: Path, identity: str, live: Live) -> Progress:
     """Load the newest complete state of this very run into model and optimizer; a fresh start without one."""
     for folder in reversed(_folders(out)):
         marker = folder / "COMPLETE"
         if not marker.is_file() or marker.read_text() != identity:
             remove(folder)
             continue
-        _load_model(load((folder / "model.safetensors").read_bytes()), trained)
-        _load_moments(load((folder / "optimizer.safetensors").read_bytes()), trained, optimizer)
-        return Progress(**json.loads((folder / "progress.json").read_text()))
+        _load_model(load((folder / "model.safetensors").read_bytes()), live.trained)
+        _load_moments(load((folder / "optimizer.safetensors").read_bytes()), live.trained, live.optimizer)
+        if live.follower:
+            live.follower.weights = {
+                name: weight.to(live.trained[name].device)
+                for name, weight in load((folder / "reference.safetensors").read_bytes()).items()
+            }
+        found = json.loads((folder / "progress.json").read_text())
+        return Progress(**{**found, "rewards": RunningMean(**found["rewards"])})
     return Progress()
 
 
@@ -81,5 +101,5 @@ def _load_moments(saved: dict[str, Tensor], trained: dict[str, nn.Parameter], op
     # the step counter stays where it was saved from: the CPU, unless a fused optimizer keeps it beside the weights
     for key, value in saved.items():
         name, _, moment = key.rpartition("/")
-        place = "cpu" if moment == "step" and not optimizer.defaults["fused"] else trained[name].device
+        place = "cpu" if moment == "step" and not optimizer.defaults.get("fused") else trained[name].device
         optimizer.state[trained[name]][moment] = value.to(place)

@@ -67,10 +67,15 @@ class Term(Frozen):
         return OBJECTIVES[self.use]
 
     @property
+    def modifiers(self) -> dict[str, bool]:
+        """Which of the three options it uses."""
+        return {"divergence": self.divergence != "reverse-kl", "ld": self.ld_alpha < 1, "wpo": self.wpo}
+
+    @property
     def needs(self) -> frozenset[str]:
         """What it reads of a batch beyond log-probs: tail, certainty, scores, embeddings…"""
-        extra = {"tail"} if self.ld_alpha < 1 else set()
-        return self.objective.needs | extra | ({"certainty"} if self.wpo else set())
+        extra = {need for name, need in (("ld", "tail"), ("wpo", "certainty")) if self.modifiers[name]}
+        return frozenset(self.objective.needs | extra)
 
     @property
     def per_token(self) -> bool:
@@ -204,6 +209,9 @@ class TrainConfig(Frozen):
     def _fits(self) -> "TrainConfig":
         """What one term asks, the whole must allow."""
         for term in self.objective:
+            for name, used in term.modifiers.items():
+                if used and name not in term.objective.fits:
+                    raise ValueError(f"loss {term.use!r} takes no {name}: it would not mean anything there")
             if term.objective.coupled and self.kind_weights:
                 raise ValueError(f"loss {term.use!r} mixes rows, so a row has no weight of its own: drop kind_weights")
         kinds = {term.objective.on == "rewards" for term in self.objective}

@@ -1,12 +1,14 @@
-"""Log-probs of every pair under the reference model: computed once, kept by identity, never guessed.
+"""Log-probs under the reference model: computed once, kept by identity, never guessed.
 
-The identity is the reference's weights, every token of the training set and the precision. Each pair's
-two numbers are placed by its index; a hole left at the end is an error, not a zero.
+The identity is the reference's weights, every token of the training set, the precision and which numbers
+the objective reads. Each number is placed by its row and side in a table of -inf, so a hole left at the
+end is an error, not a zero.
 
-Names: M examples of the training set, K branches of a micro-batch.
+Names: M examples of the training set, R rows of a micro-batch, S sides of a row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,53 +18,99 @@ from torch import Tensor
 from pairgen.errors import Damaged
 from pairgen.fingerprint import digest
 from pairgen.fs import make_dirs, write_atomic
+from pairgen.train.config import TrainConfig
 from pairgen.train.crew import Crew
-from pairgen.train.encode import Encoded, Example
-from pairgen.train.logps import branch_logps
+from pairgen.train.encode import Encoded
+from pairgen.train.example import CHOSEN, REJECTED, SIDES, STRANGER, Example
 from pairgen.train.model import Policy
-from pairgen.train.packing import MicroBatch, micro_batches
+from pairgen.train.outputs import measure
+from pairgen.train.packing import micro_batches
+from pairgen.train.ranks import Ranks
 
 CHUNK = 256  # examples packed together; any number gives the same log-probs
 
 
-def cached_logps(
-    policy: Policy, crew: Crew, weights: str, data: Encoded, out: Path, micro_tokens: int
-) -> Tensor:
-    """Chosen and rejected log-probs, [M, 2] fp32, NaN for demonstrations. `weights` is the model's digest.
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Summed log-probs [M, S] and, where the objective reads them, those of the tails; -inf where unused."""
 
-    Kept in `out/reference/`. Raises Damaged when a pair has no value.
+    values_MS: Tensor
+    tail_MS: Tensor | None
+
+    @staticmethod
+    def none(rows: int) -> "Reference":
+        """No reference: zeros, so that a log-ratio is the log-prob."""
+        return Reference(torch.zeros(rows, len(SIDES)), None)
+
+
+def cached_logps(
+    config: TrainConfig, policy: Policy, crew: Crew, weights: str, data: Encoded, out: Path, ranks: Ranks
+) -> Reference:
+    """The table for a training set, kept in `out/reference/`. `weights` is the reference model's digest.
+
+    Raises Damaged when a side has no value.
     """
-    key = digest({"weights": weights, "data": data.digest, "bf16": policy.bf16, "device": policy.device.type})
+    tail, wanted = "tail" in config.needs, _wanted(config, data.examples)
+    key = digest({"weights": weights, "data": data.digest, "bf16": policy.bf16, "device": policy.device.type,
+                  "tail": tail, "rows": len(wanted)})
     path = out / "reference" / f"{key[:16]}.safetensors"
     if path.is_file():
-        logps_M2: Tensor = load(path.read_bytes())["logps"]
+        parts = load(path.read_bytes())
+        table = Reference(parts["logps"], parts.get("tail"))
     else:
-        logps_M2 = compute_logps(policy, crew, data.examples, micro_tokens)
-        make_dirs(path.parent)
-        write_atomic(path, save({"logps": logps_M2}))
-    is_pair_M = torch.tensor([e.rejected is not None for e in data.examples])
-    if len(logps_M2) != len(is_pair_M) or not torch.isfinite(logps_M2[is_pair_M]).all():
-        raise Damaged(f"{path}: reference log-probs are missing or not finite; delete the file and run again")
-    return logps_M2
+        table = compute_logps(config, policy, crew, data.examples, wanted, ranks)
+        if ranks.first:
+            make_dirs(path.parent)
+            tails = {} if table.tail_MS is None else {"tail": table.tail_MS}
+            write_atomic(path, save({"logps": table.values_MS, **tails}))
+    _check(table, data.examples, wanted, path)
+    return table
 
 
-def compute_logps(policy: Policy, crew: Crew, examples: Sequence[Example], micro_tokens: int) -> Tensor:
-    """Log-probs of the pairs among the examples, [M, 2] on the CPU; NaN for demonstrations."""
-    logps_M2 = torch.full((len(examples), 2), torch.nan)
-    pairs = [i for i, example in enumerate(examples) if example.rejected is not None]
+def compute_logps(
+    config: TrainConfig, policy: Policy, crew: Crew, examples: Sequence[Example], rows: Iterable[int], ranks: Ranks
+) -> Reference:
+    """Log-probs of some rows of the training set, on the CPU; -inf everywhere else."""
+    table = torch.full((2, len(examples), len(SIDES)), -torch.inf)
+    # rows of one prompt together, so that it is computed once
+    ordered = sorted(rows, key=lambda i: (examples[i].prompt.tobytes(), i))
 
     @torch.no_grad()
-    def work(batch: MicroBatch) -> Tensor:
-        with policy.autocast():
-            return branch_logps(policy.model, batch.to(policy.device)).cpu()
+    def work(index: Tensor) -> None:
+        plan = micro_batches([examples[i] for i in index.tolist()], config.micro_tokens, crew.parts, REFERRED)
+        parts = crew.map(lambda batch: measure(policy, batch, config.needs, certainty=False), ranks.mine(plan))
+        for out in ranks.gathered(list(parts)):
+            table[0, index[out.rows_R]] = out.values_RS.nan_to_num(nan=-torch.inf)
+            if out.tail_RS is not None:
+                table[1, index[out.rows_R]] = out.tail_RS.nan_to_num(nan=-torch.inf)
 
     policy.model.eval()
-    for first in range(0, len(pairs), CHUNK):
-        index = torch.tensor(pairs[first : first + CHUNK])
-        batches = micro_batches([examples[i] for i in index.tolist()], micro_tokens, crew.parts)
-        for batch, logps_K in zip(batches, crew.map(work, batches), strict=True):
-            rows = index[batch.rows_R]
-            logps_M2[rows, 0] = logps_K[batch.chosen_R]
-            logps_M2[rows, 1] = logps_K[batch.rejected_P]
+    for first in range(0, len(ordered), CHUNK):
+        work(torch.tensor(ordered[first : first + CHUNK]))
     policy.model.train()
-    return logps_M2
+    return Reference(table[0], table[1] if "tail" in config.needs else None)
+
+
+REFERRED = (CHOSEN, REJECTED, STRANGER)
+"""The sides that objectives compare with a reference."""
+
+
+def _wanted(config: TrainConfig, examples: Sequence[Example]) -> list[int]:
+    """Rows that are compared with the reference: pairs, or every row when completions stand alone."""
+    alone = any(term.objective.on == "unpaired" for term in config.objective)
+    return [i for i, e in enumerate(examples) if alone or (e.chosen is not None and e.rejected is not None)]
+
+
+def wanted(config: TrainConfig, examples: Sequence[Example], rows: Iterable[int]) -> list[int]:
+    """Those of `rows` that are compared with the reference."""
+    picked = list(rows)
+    return [picked[i] for i in _wanted(config, [examples[i] for i in picked])]
+
+
+def _check(table: Reference, examples: Sequence[Example], rows: Sequence[int], path: Path) -> None:
+    whole = len(table.values_MS) == len(examples)
+    there = [(i, side) for i in rows for side in REFERRED if examples[i].sides[side] is not None]
+    i, s = torch.tensor(there, dtype=torch.long).reshape(-1, 2).T
+    tables = [table.values_MS] + ([] if table.tail_MS is None else [table.tail_MS])
+    if not whole or not all(bool(torch.isfinite(t[i, s]).all()) for t in tables):
+        raise Damaged(f"{path}: reference log-probs are missing or not finite; delete the file and run again")

@@ -1,12 +1,16 @@
 """One optimizer step: micro-batches forward and backward, the loss a mean over all rows of the step.
 
-Names: R rows of a micro-batch, P pairs among them, K branches, M examples of the step.
+Losses of single rows are summed micro-batch by micro-batch. A loss that mixes rows (KTO's baseline,
+sorted transport, contrasts across prompts) cannot be cut up; such a step goes twice through the model:
+first without gradients, for the log-prob of every side; the loss of the whole step gives each its
+gradient; the second pass carries those into the weights. So no loss depends on the micro-batches.
+
+Names: R rows of a micro-batch, S sides of a row, M examples of the step.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,88 +18,161 @@ from torch import Tensor, nn
 from pairgen.errors import PairgenError
 from pairgen.train.config import TrainConfig
 from pairgen.train.crew import Crew
-from pairgen.train.encode import Example
-from pairgen.train.logps import branch_logps
-from pairgen.train.metrics import Tally
+from pairgen.train.example import CHOSEN, GOLD, REJECTED, SIDES, Example
 from pairgen.train.model import Policy
-from pairgen.train.objectives import Pairs, Targets
+from pairgen.train.objectives import RunningMean
+from pairgen.train.outputs import measure
 from pairgen.train.packing import MicroBatch, micro_batches
+from pairgen.train.ranks import Ranks
+from pairgen.train.reductions import advanced, step_loss, step_totals
+from pairgen.train.sides import Known, Outputs, joined, readings
+
+class Diverged(PairgenError):
+    """A loss or gradient is no longer finite."""
+
+
+LEARNT = (CHOSEN, REJECTED, GOLD)
+"""The sides that gradients flow through: strangers only measure a divergence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A step done: its rows' outputs before it, loss, gradient norm, running mean of rewards, tokens computed."""
+
+    outputs: Outputs
+    loss: float
+    grad_norm: float
+    rewards: RunningMean
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pulls:
+    """The gradient of the step's loss by each side's value and tail, [M, S] each."""
+
+    values_MS: Tensor
+    tail_MS: Tensor | None
+
+    def on(self, out: Outputs) -> Tensor:
+        """A number whose gradient is theirs, for some of the rows."""
+        there_RS = out.tokens_RS > 0
+        total = torch.where(there_RS, out.values_RS, 0.0).mul(self.values_MS[out.rows_R]).sum()
+        if out.tail_RS is not None and self.tail_MS is not None:
+            total = total + torch.where(there_RS, out.tail_RS, 0.0).mul(self.tail_MS[out.rows_R]).sum()
+        return total
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A micro-batch done: its share of the loss, what was computed, and the gradients if not yet added."""
+    """A micro-batch done; the gradients are there if they were not yet added."""
 
-    loss: Tensor
-    targets: Targets
-    pairs: Pairs
+    outputs: Outputs
     tokens: int
     grads: tuple[Tensor, ...] | None
 
 
-def optimizer_step(
-    config: TrainConfig, policy: Policy, crew: Crew, optimizer: torch.optim.Optimizer,
-    examples: Sequence[Example], ref_M2: Tensor, lr: float,
-) -> Tally:
-    """Take a step on these examples at a learning rate. Raises PairgenError when a number is not finite."""
-    tally = Tally(config.reward_beta, config.needs_reference)
-    trained = list(policy.trained.values())
-    totals = step_totals(config, examples)
+@dataclass(frozen=True, slots=True)
+class Stepper:
+    """What every step of a training shares."""
 
-    def work(batch: MicroBatch) -> Part:
-        with policy.autocast():
-            logps_K = branch_logps(policy.model, batch.to(policy.device)).cpu()
-        targets, pairs, weights_R = sides(batch, logps_K, examples, ref_M2)
-        loss = sum_of_terms(config, targets, pairs, weights_R, weights_R[batch.pair_P], totals)
-        grads = torch.autograd.grad(loss, trained) if crew.shared else loss.backward()  # type: ignore[no-untyped-call]
-        return Part(loss.detach(), targets, pairs, batch.tokens, grads)
+    config: TrainConfig
+    policy: Policy
+    crew: Crew
+    optimizer: torch.optim.Optimizer
+    ranks: Ranks
 
-    for part in crew.map(work, micro_batches(examples, config.micro_tokens, crew.parts)):
-        tally.add(part.loss, part.targets, part.pairs, part.tokens)
-        for parameter, grad in zip(trained, part.grads or (), strict=False):
-            parameter.grad = grad if parameter.grad is None else parameter.grad.add_(grad)
-    tally.grad_norm = nn.utils.clip_grad_norm_(trained, config.clip or math.inf).item()
-    if not math.isfinite(tally.loss) or not math.isfinite(tally.grad_norm):
-        found = f"loss {tally.loss}, gradient norm {tally.grad_norm}"
-        raise PairgenError(f"training diverged: {found}; lower learning_rate, or set clip")
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    optimizer.step()
-    optimizer.zero_grad()
-    return tally
+    def take(self, examples: Sequence[Example], known: Known, lr: float, rewards: RunningMean) -> Taken:
+        """Take a step on these examples at a learning rate. Raises Diverged when a number is not finite."""
+        totals = step_totals(self.config, examples)
+        plan = self._plan(examples, SIDES)
+        pulls, seen, tokens = None, None, 0
+        if self.config.coupled and len(plan) > 1:
+            seen = self._seen(plan)
+            rewards = self._advance(rewards, seen, known)
+            pulls, tokens = self._pulls(seen, known, totals, rewards), sum(batch.tokens for batch in plan)
+            plan = self._plan(examples, LEARNT)
 
+        def work(batch: MicroBatch) -> Part:
+            out = measure(self.policy, batch, self.config.needs)
+            if pulls is not None:
+                loss = pulls.on(out)
+            else:
+                mean = self._advance(rewards, out, known) if self.config.coupled else rewards
+                loss = step_loss(self.config, self._readings(out, known, mean), totals)
+            return Part(out.detach(), batch.tokens, self._backward(loss))
 
-def step_totals(config: TrainConfig, examples: Sequence[Example]) -> list[float]:
-    """What each term's sum over the step is divided by: weighted rows it reads, or their target tokens."""
-    tokens = sum(e.weight * int(e.chosen.targets.sum()) for e in examples)
-    rows = sum(e.weight for e in examples)
-    pairs = sum(e.weight for e in examples if e.rejected is not None)
-    return [tokens if t.per_token else rows if t.objective.on == "targets" else pairs for t in config.objective]
+        parts = list(self._accumulated(work, plan))
+        tokens += sum(batch.tokens for batch in plan)
+        found = seen or joined(self.ranks.gathered([part.outputs for part in parts]))
+        if seen is None:
+            rewards = self._advance(rewards, found, known)
+        loss = step_loss(self.config, self._readings(found, known, rewards), totals).item()
+        norm = self._clip()
+        self._refuse_what_is_not_finite(found, examples, loss, norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return Taken(found, loss, norm, rewards, tokens)
 
+    def _plan(self, examples: Sequence[Example], sides: Sequence[int]) -> list[MicroBatch]:
+        return micro_batches(examples, self.config.micro_tokens, max(self.crew.parts, self.ranks.size), sides)
 
-def sum_of_terms(
-    config: TrainConfig, targets: Targets, pairs: Pairs, weights_R: Tensor, weights_P: Tensor,
-    totals: Sequence[float],
-) -> Tensor:
-    """This micro-batch's share of the step's loss."""
-    reads: dict[str, tuple[Any, Tensor]] = {"targets": (targets, weights_R), "pairs": (pairs, weights_P)}
-    loss = targets.logps_B.new_zeros(())
-    for term, total in zip(config.objective, totals, strict=True):
-        x, weights_B = reads[term.objective.on]
-        if len(weights_B):  # a step of demonstrations alone has no pairs, and no total to divide by
-            loss = loss + term.weight / total * (weights_B * term.objective.loss(x, **term.params)).sum()
-    return loss
+    def _readings(self, out: Outputs, known: Known, rewards: RunningMean):  # type: ignore[no-untyped-def]
+        return readings(out, known, is_reward=self.config.is_reward, delta=rewards.mean)
 
+    def _advance(self, rewards: RunningMean, out: Outputs, known: Known) -> RunningMean:
+        """The running mean of rewards with this step's, where an objective reads it."""
+        if "delta" not in self.config.needs:
+            return rewards
+        return advanced(self.config, self._readings(out.detach(), known, rewards), rewards)
 
-def sides(
-    batch: MicroBatch, logps_K: Tensor, examples: Sequence[Example], ref_M2: Tensor
-) -> tuple[Targets, Pairs, Tensor]:
-    """A micro-batch's log-probs by side, and the weights [R] of its rows."""
-    targets = Targets(logps_K[batch.chosen_R], batch.tokens_K[batch.chosen_R].float())
-    ref_P2 = ref_M2[batch.rows_R[batch.pair_P]]
-    pairs = Pairs(
-        chosen_B=targets.logps_B[batch.pair_P], rejected_B=logps_K[batch.rejected_P],
-        ref_chosen_B=ref_P2[:, 0], ref_rejected_B=ref_P2[:, 1],
-        chosen_tokens_B=targets.tokens_B[batch.pair_P], rejected_tokens_B=batch.tokens_K[batch.rejected_P].float(),
-    )
-    return targets, pairs, torch.tensor([examples[i].weight for i in batch.rows_R.tolist()])
+    @torch.no_grad()
+    def _seen(self, plan: Sequence[MicroBatch]) -> Outputs:
+        """The whole step's outputs, without gradients."""
+        parts = self.crew.map(self._look, self.ranks.mine(plan))
+        return joined(self.ranks.gathered(list(parts)))
+
+    def _look(self, batch: MicroBatch) -> Outputs:
+        with torch.no_grad():  # a worker thread does not inherit it
+            return measure(self.policy, batch, self.config.needs)
+
+    def _pulls(self, seen: Outputs, known: Known, totals: Sequence[float], rewards: RunningMean) -> Pulls:
+        values_MS = seen.values_RS.clone().requires_grad_()
+        tail_MS = None if seen.tail_RS is None else seen.tail_RS.clone().requires_grad_()
+        leaves = [values_MS] if tail_MS is None else [values_MS, tail_MS]
+        out = Outputs(seen.rows_R, values_MS, seen.tokens_RS, tail_MS, seen.certainty_RS)
+        loss = step_loss(self.config, self._readings(out, known, rewards), totals)
+        found = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
+        return Pulls(found[0], None if tail_MS is None else found[1])
+
+    def _backward(self, loss: Tensor) -> tuple[Tensor, ...] | None:
+        """Gradients into the parameters, or returned where other micro-batches are in work beside."""
+        if self.crew.shared:
+            return torch.autograd.grad(loss, list(self.policy.trained.values()), allow_unused=True,
+                                       materialize_grads=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return None
+
+    def _accumulated(self, work, plan):  # type: ignore[no-untyped-def]
+        trained = list(self.policy.trained.values())
+        for part in self.crew.map(work, self.ranks.mine(plan)):
+            for parameter, grad in zip(trained, part.grads or (), strict=False):
+                parameter.grad = grad if parameter.grad is None else parameter.grad.add_(grad)
+            yield part
+
+    def _clip(self) -> float:
+        trained = list(self.policy.trained.values())
+        return float(nn.utils.clip_grad_norm_(trained, self.config.clip or math.inf))
+
+    def _refuse_what_is_not_finite(
+        self, out: Outputs, examples: Sequence[Example], loss: float, norm: float
+    ) -> None:
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
+        there_RS = out.tokens_RS > 0
+        bad_R = (~torch.where(there_RS, out.values_RS, 0.0).isfinite()).any(1)
+        rows = [examples[i].id for i in out.rows_R[bad_R].tolist()] or [e.id for e in examples]
+        which = ", ".join(rows[:3]) + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")
+        raise Diverged(f"training diverged: loss {loss}, gradient norm {norm}, at row {which}; "
+                           "lower learning_rate, or set clip")

@@ -20,8 +20,9 @@ from pairgen.errors import Damaged, PairgenError, UsageError
 from pairgen.fingerprint import file_digest, folder_digest
 from pairgen.records import Demonstration, Preference
 from pairgen.train.config import TrainConfig
-from pairgen.train.loop import TrainResult, batch_at, learning_rate, total_steps, train
+from pairgen.train.loop import TrainResult, train
 from pairgen.train.metrics import StepLog
+from pairgen.train.schedule import Order, learning_rate, total_steps
 
 
 def config(**fields: Any) -> TrainConfig:
@@ -205,7 +206,7 @@ def test_schedules_by_hand() -> None:
 def test_each_epoch_reads_every_row_once_in_another_order() -> None:
     spec = config(batch_size=7, epochs=2)
     assert total_steps(spec, 20) == 6
-    first, second = ([batch_at(spec, s, 20) for s in range(e, e + 3)] for e in (0, 3))
+    first, second = ([Order(spec, range(20)).at(s) for s in range(e, e + 3)] for e in (0, 3))
     assert sorted(chain(*first)) == sorted(chain(*second)) == list(range(20))
     assert first != second
     assert [len(b) for b in first] == [7, 7, 6]

@@ -1,0 +1,93 @@
+"""Checkpoints in Hugging Face format: written whole or not at all, the newest few and the best kept.
+
+A folder is the initial model's own files with new weights in its dtype, safetensors only; a trained
+adapter lies merged in the weights and by itself in `adapter/`. Writing one leaves the policy as it was.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pairgen.fs import adopt, make_dirs, remove, write_atomic
+from pairgen.train.config import TrainConfig
+from pairgen.train.model import Policy
+
+LOWER_IS_BETTER = {"loss", "nll"}
+
+
+def export(policy: Policy, init: Path, out: Path) -> None:
+    """Write the policy to `out` beside what is there. Weights are written aside and moved in whole."""
+    aside = out / ".save.tmp"
+    remove(aside)
+    make_dirs(aside)
+    if policy.adapters is not None:
+        policy.adapters.save_pretrained(aside / "adapter")
+    policy.model.save_pretrained(aside, state_dict=weights_of(policy))
+    weights = [p for p in aside.iterdir() if p.name.startswith("model") or p.name == "adapter"]
+    for path in weights:
+        adopt(path, out / path.name)
+    remove(aside)
+    kept = (p for p in init.iterdir() if p.is_file() and p.suffix in {".json", ".jinja", ".model", ".txt"})
+    for path in kept:
+        if path.name != "manifest.json" and not path.name.endswith(".index.json"):
+            write_atomic(out / path.name, path.read_bytes())
+
+
+@torch.no_grad()
+def weights_of(policy: Policy) -> dict[str, Tensor]:
+    """Every weight under the plain model's name, adapters added in, in the dtype of the initial model."""
+    merged: dict[str, Tensor] = {}
+    shared: dict[int, Tensor] = {}  # tied weights stay one tensor, so that they are written once
+    for name, tensor in policy.model.state_dict(keep_vars=True).items():
+        plain = name.replace(".base_layer.", ".")
+        if ".lora_" in name:
+            continue
+        module: Any = policy.model.get_submodule(name.rpartition(".base_layer.")[0]) if plain != name else None
+        whole = tensor if module is None or not plain.endswith("weight") else tensor + module.get_delta_weight("default")
+        merged[plain] = shared.setdefault(id(tensor), whole.detach().to(policy.dtype).contiguous())
+    return merged
+
+
+class Keeper:
+    """The checkpoints kept during a training: `checkpoint-<step>/`, the newest few, and `best/`."""
+
+    def __init__(self, config: TrainConfig, init: Path, out: Path) -> None:
+        self.config, self.init, self.out = config, init, out
+
+    def step(self, policy: Policy, step: int) -> None:
+        """Keep this step's checkpoint if it is due, and drop those too old."""
+        if self.config.save_every and step % self.config.save_every == 0:
+            self.keep(policy, step)
+
+    def keep(self, policy: Policy, step: int) -> Path:
+        """Write `checkpoint-<step>`."""
+        folder = self.out / f"checkpoint-{step}"
+        self._write(policy, folder)
+        found = [p for p in self.out.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
+        for old in sorted(found, key=lambda p: int(p.name.removeprefix("checkpoint-")))[: -self.config.keep_last]:
+            remove(old)
+        return folder
+
+    def best(self, policy: Policy, step: int, numbers: dict[str, float]) -> None:
+        """Keep this step's weights as `best/` if the watched held-out number has never been better."""
+        name = self.config.keep_best
+        if name is None or name not in numbers:
+            return
+        record = self.out / "best" / "best.json"
+        sign = -1 if name in LOWER_IS_BETTER else 1
+        before = json.loads(record.read_bytes()) if record.is_file() else None
+        if before and before["step"] <= step and sign * before["value"] >= sign * numbers[name]:
+            return
+        self._write(policy, self.out / "best")
+        write_atomic(record, json.dumps({"step": step, "metric": name, "value": numbers[name]}).encode())
+
+    def _write(self, policy: Policy, folder: Path) -> None:
+        """A whole folder or none: written beside, then moved."""
+        aside = folder.with_name(f".{folder.name}.tmp")
+        remove(aside)
+        make_dirs(aside)
+        export(policy, self.init, aside)
+        adopt(aside, folder)

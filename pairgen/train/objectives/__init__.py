@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from pairgen.train.objectives import coupled, free, pairwise, rewards, scored, unpaired
 from pairgen.train.objectives.modifiers import Divergence, DivergenceAlpha, with_divergence, with_ld, wpo_weight
 from pairgen.train.objectives.running import RunningMean, rewards_of, running_mean
-from pairgen.train.objectives.scored import winner_is_better
+from pairgen.train.objectives.scored import apo_auto_mask
 from pairgen.train.objectives.targets import nll
 from pairgen.train.objectives.views import Pairs, Rewards, Side, Targets, Unpaired
 
@@ -95,6 +95,6 @@ OBJECTIVES: dict[str, Objective] = {
 
 __all__ = [
     "OBJECTIVES", "Divergence", "DivergenceAlpha", "Modifier", "Need", "Objective", "Pairs", "Rewards", "RunningMean",
-    "Side", "Targets", "Unpaired", "rewards_of", "running_mean", "winner_is_better", "with_divergence", "with_ld",
+    "Side", "Targets", "Unpaired", "apo_auto_mask", "rewards_of", "running_mean", "with_divergence", "with_ld",
     "wpo_weight",
 ]

@@ -29,8 +29,14 @@ def kto_pair(x: Pairs, *, beta: Positive = 0.1) -> "Tensor":
     The estimates carry gradients, as in the code of the time. Half the sum of a pair's two losses, so
     that the mean over pairs is the mean over completions.
     """
+    chosen_B, rejected_B = kto_pair_sides(x, beta).chunk(2)
+    return 0.5 * (chosen_B + rejected_B)
+
+
+def kto_pair_sides(x: Pairs, beta: float) -> "Tensor":
+    """[2B]: the loss of every chosen completion, then of every rejected one."""
     chosen_kl, rejected_kl = x.c.mean().relu(), x.j.mean().relu()
-    return 0.5 * ((-beta * (x.c - rejected_kl)).sigmoid() + (-beta * (chosen_kl - x.j)).sigmoid())
+    return joined(-beta * (x.c - rejected_kl), -beta * (chosen_kl - x.j)).sigmoid()
 
 
 def relative_po(x: Pairs, *, beta: Positive = 0.1, tau: Positive = 0.5) -> "Tensor":

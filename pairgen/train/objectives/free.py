@@ -11,7 +11,7 @@ from pairgen.train.objectives.maths import (
     log1mexp,
     nl,
 )
-from pairgen.train.objectives.views import Pairs
+from pairgen.train.objectives.views import Pairs, Side
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,14 +25,16 @@ def simpo(x: Pairs, *, beta: Positive = 2.0, gamma: Real = 1.0) -> "Tensor":
 
 
 def alphapo(x: Pairs, *, beta: Positive = 2.5, gamma: Real = 0.1, alpha: Real = 0.25) -> "Tensor":
-    """SimPO with the reward (1 - p^-alpha) / alpha of the mean token probability p; alpha 0 is SimPO. 2501.03884.
+    """SimPO on `alpha_rewards_B`. Gupta et al. 2501.03884."""
+    return nl(beta * (alpha_rewards_B(x.chosen, alpha) - alpha_rewards_B(x.rejected, alpha)) - gamma)
 
-    Exponents stop at 80, e^80 being the last that fp32 has room for beside a beta.
+
+def alpha_rewards_B(side: Side, alpha: float) -> "Tensor":
+    """(1 - p^-alpha) / alpha of the mean token probability p: its logarithm at alpha 0, as in SimPO.
+
+    The exponent stops at 80: e^80 leaves fp32 room for a beta.
     """
-    if alpha == 0:
-        return simpo(x, beta=beta, gamma=gamma)
-    chosen_B, rejected_B = (-(-alpha * s.mean_B).clamp(max=80).expm1() / alpha for s in (x.chosen, x.rejected))
-    return nl(beta * (chosen_B - rejected_B) - gamma)
+    return -(-alpha * side.mean_B).clamp(max=80).expm1() / alpha if alpha else side.mean_B
 
 
 def cpo(x: Pairs, *, beta: Positive = 0.1, flip: FlipRate = 0.0, form: Form = "sigmoid") -> "Tensor":
@@ -52,8 +54,13 @@ def _preferred(h_B: "Tensor", beta: float, form: Form) -> "Tensor":
 
 def orpo(x: Pairs, *, beta: Positive = 0.1) -> "Tensor":
     """beta nl(log odds ratio) of probabilities per token: the odds term only. Hong et al. 2403.07691."""
+    return beta * nl(log_odds_B(x))
+
+
+def log_odds_B(x: Pairs) -> "Tensor":
+    """Log of the odds p/(1 - p) of the chosen side's mean token probability over the rejected side's."""
     chosen_B, rejected_B = below_zero(x.chosen.mean_B), below_zero(x.rejected.mean_B)
-    return beta * nl((chosen_B - rejected_B) - (log1mexp(chosen_B) - log1mexp(rejected_B)))
+    return (chosen_B - rejected_B) - (log1mexp(chosen_B) - log1mexp(rejected_B))
 
 
 def slic(x: Pairs, *, delta: NotNegative = 1.0, imitate: NotNegative = 0.1) -> "Tensor":

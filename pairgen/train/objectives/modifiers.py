@@ -40,7 +40,7 @@ def _scored(side: Side, kind: Divergence, alpha: float) -> Side:
     if kind == "js":
         score_B = math.log(2) - (-u_B).logaddexp(u_B.new_zeros(()))
     elif kind == "forward-kl":
-        score_B = -(-u_B).clamp(max=_room(u_B)).expm1()
+        score_B = 1 - (-u_B).clamp(max=_room(u_B)).exp()
     else:
         score_B = ((alpha - 1) * u_B).clamp(max=min(LARGEST_EXPONENT, _room(u_B))).expm1() / (alpha - 1)
     return replace(side, logps_B=score_B, ref_B=score_B.new_zeros(()).expand_as(score_B))

@@ -40,9 +40,12 @@ def apo_auto(x: Pairs, *, beta: Positive = 0.1, margin: Real = 0.0) -> "Tensor":
 
     The choice per pair that 2408.06266 (5.3.2) makes per data set, and leaves to future work.
     """
-    return apo_zero(x, beta=beta).where(winner_is_better(x, margin), apo_down(x, beta=beta))
+    return apo_zero(x, beta=beta).where(apo_auto_mask(x, margin=margin), apo_down(x, beta=beta))
 
 
-def winner_is_better(x: Pairs, margin: float = 0.0) -> "Tensor":
-    """[B] bool: the chosen side scores over `margin` above the policy's own answer."""
+def apo_auto_mask(x: Pairs, *, margin: Real = 0.0, beta: Positive = 0.1) -> "Tensor":
+    """[B] bool: where the winner beats the policy's own answer, so that `apo-auto` is APO-zero.
+
+    Takes the parameters of the loss as they stand; beta has no part in the choice.
+    """
     return needed(x.chosen.score_B, "chosen_score") > needed(x.policy_score_B, "policy_score") + margin

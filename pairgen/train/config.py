@@ -29,6 +29,9 @@ PRESETS: dict[str, list[dict[str, Any]]] = {
     # the papers' whole losses; the terms of the same names are the preference parts
     "orpo": [{"use": "nll"}, {"use": "orpo", "beta": 0.1}],
     "cpo": [{"use": "cpo", "beta": 0.1}, {"use": "nll"}],
+    # Saeidi et al. 2405.16681: the gold answer is imitated, the other two compared; tpo-l per token
+    "tpo": [{"use": "cpo", "beta": 0.01}, {"use": "gold-nll"}],
+    "tpo-l": [{"use": "simpo", "beta": 0.01, "gamma": 0.5}, {"use": "gold-nll"}],
 }
 
 

@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_model import build_tokenizer, demonstrations, preferences, turns
 from transformers import AutoModelForCausalLM
 
 from pairgen.errors import UsageError
-from pairgen.records import Demonstration, Preference
+from pairgen.records import Demonstration, Message, Preference
 from pairgen.train.config import TrainConfig
 from pairgen.train.encode import Branch, Example, encode
-from pairgen.train.logps import branch_logps, check_trees, target_logps
+from pairgen.train.logps import branch_logps, check_trees
 from pairgen.train.packing import micro_batches
 
 CONFIG = TrainConfig(objective="rpo", learning_rate=1e-3)
@@ -43,13 +44,13 @@ def test_log_probs_equal_those_of_separate_forwards(init: Path, micro_tokens: in
     with torch.no_grad():
         for batch in micro_batches(examples, micro_tokens):
             logps_K = branch_logps(model, batch)
-            chosen = zip(batch.rows_R.tolist(), batch.chosen_R.tolist(), strict=True)
-            rejected = zip(batch.rows_R[batch.pair_P].tolist(), batch.rejected_P.tolist(), strict=True)
-            sides = [(k, examples[row], examples[row].chosen) for row, k in chosen]
-            sides += [(k, examples[row], examples[row].rejected) for row, k in rejected]
-            for k, example, branch in sides:
-                assert logps_K[k].item() == pytest.approx(separate(model, example, branch), rel=1e-6, abs=1e-5)
-            seen += len(sides)
+            for row, branch_S in zip(batch.rows_R.tolist(), batch.branch_RS.tolist(), strict=True):
+                for k, branch in zip(branch_S, examples[row].sides, strict=True):
+                    assert (k >= 0) is (branch is not None)
+                    if branch is not None:
+                        want = separate(model, examples[row], branch)
+                        assert logps_K[k].item() == pytest.approx(want, rel=1e-6, abs=1e-5)
+                        seen += 1
     assert seen == 12 * 2 + 8
 
 
@@ -72,8 +73,42 @@ def test_gradients_equal_those_of_separate_forwards(init: Path) -> None:
 def test_a_prompt_shared_by_rows_of_a_step_is_computed_once() -> None:
     examples = examples_of(preferences(8, prompts=1))
     (batch,) = micro_batches(examples, 10_000)
-    sides = sum(len(b.ids) for e in examples for b in (e.chosen, e.rejected) if b)
-    assert batch.tokens == len(examples[0].prompt) + sides
+    sides = {b.ids.tobytes(): len(b.ids) for e in examples for b in (e.chosen, e.rejected) if b}
+    assert batch.tokens == len(examples[0].prompt) + sum(sides.values())
+
+
+def products(chosen: int, rejected: int) -> list[Preference]:
+    """Every chosen answer of one prompt against every rejected one."""
+    def answer(text: str) -> tuple[Message, ...]:
+        return (Message("assistant", text),)
+
+    return [
+        Preference(f"{c}-{r}", turns("judge this"), answer(f"good {c}"), answer("bad" * (r + 1)), "k", "wrong")
+        for c in range(chosen) for r in range(rejected)
+    ]
+
+
+def test_an_answer_that_stands_in_many_pairs_is_computed_once(init: Path) -> None:
+    """4 chosen x 4 rejected answers are 16 rows, 8 branches, and their pairs' numbers those of separate forwards."""
+    model = AutoModelForCausalLM.from_pretrained(init).eval()
+    examples = examples_of(products(4, 4))
+    (batch,) = micro_batches(examples, 10_000)
+    assert len(batch.tokens_K) == 8
+    assert batch.rows_R.tolist() == list(range(16))
+    with torch.no_grad():
+        logps_RS = branch_logps(model, batch)[batch.branch_RS[:, :2]]
+    for example, found in zip(examples, logps_RS.tolist(), strict=True):
+        want = [separate(model, example, branch) for branch in example.sides[:2]]
+        assert found == pytest.approx(want, rel=1e-6, abs=1e-5)
+
+
+def test_answers_equal_in_text_but_not_in_targets_are_two_branches() -> None:
+    whole, part = np.array([True, True, True]), np.array([True, False, True])
+    ids = np.arange(5, 8, dtype=np.int32)
+    prompt = np.arange(3, dtype=np.int32)
+    rows = [Example(str(i), 1.0, prompt, (Branch(ids, t), None, None, None)) for i, t in enumerate((whole, part))]
+    (batch,) = micro_batches(rows, 100)
+    assert batch.tokens_K.tolist() == [3, 2]
 
 
 def test_micro_batches_keep_to_their_size_and_hold_every_row_once() -> None:
@@ -83,18 +118,6 @@ def test_micro_batches_keep_to_their_size_and_hold_every_row_once() -> None:
     assert all(b.ids_BT.numel() <= 700 for b in batches)
     assert sorted(row for b in batches for row in b.rows_R.tolist()) == list(range(80))
     assert sum(b.tokens for b in batches) / sum(b.ids_BT.numel() for b in batches) > 0.85
-
-
-def test_the_chunked_head_gives_the_same_values_and_gradients(init: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = AutoModelForCausalLM.from_pretrained(init)
-    (batch,) = micro_batches(examples_of(preferences(5)), 10_000)
-    whole = target_logps(model, batch)
-    want = torch.autograd.grad(whole.sum(), list(model.parameters()))
-    monkeypatch.setattr("pairgen.train.logps.LOGITS", 261 * 7)
-    parts = target_logps(model, batch)
-    assert torch.allclose(whole, parts, atol=1e-5)
-    got = torch.autograd.grad(parts.sum(), list(model.parameters()))
-    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(want, got, strict=True))
 
 
 def test_a_step_is_cut_into_parts_of_about_equal_size() -> None:

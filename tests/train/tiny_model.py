@@ -4,6 +4,7 @@ import os
 import random
 import signal
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -77,8 +78,12 @@ def preferences(n: int, seed: int = 0, prompts: int | None = None) -> list[Prefe
     return rows
 
 
-def train_until(kill_at: int, init: Path | str, out: Path | str, lora: bool, failpoint: str | None = None) -> None:
-    """A run of 10 steps over pairs and replay that kills its process after a step or at a failpoint."""
+def train_until(kill_at: int, init: Path | str, out: Path | str, lora: bool, failpoint: str | None = None,
+                options: dict[str, Any] | None = None) -> None:
+    """A run of 10 steps over pairs and replay that kills its process after a step or at a failpoint.
+
+    With `options` of a config it is one over pairs alone, with a held-out set.
+    """
     from pairgen import failpoints
     from pairgen.train.config import TrainConfig
     from pairgen.train.loop import train
@@ -88,12 +93,14 @@ def train_until(kill_at: int, init: Path | str, out: Path | str, lora: bool, fai
     failpoints.arm(failpoint)
     config = TrainConfig.model_validate({
         "objective": "rpo", "learning_rate": 5e-3, "batch_size": 8, "epochs": 2, "checkpoint_every": 2,
-        "weight_decay": 0.01, "lora": {"r": 4, "dropout": 0.2} if lora else None,
+        "weight_decay": 0.01, "lora": {"r": 4, "dropout": 0.2} if lora else None, "heldout_every": 2,
+        **(options or {}),
     })
 
     def on_step(log: StepLog) -> None:
         if log.step == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    rows = [*preferences(24), *demonstrations(16, kind="replay")]
-    train(config, rows, Path(init), Path(out), on_step=on_step)
+    rows = preferences(40) if options else [*preferences(24), *demonstrations(16, kind="replay")]
+    heldout = preferences(4, seed=9) if options else None
+    train(config, rows, Path(init), Path(out), on_step=on_step, heldout=heldout)

@@ -6,7 +6,7 @@ random state is kept: whatever is random in a step is a function of (seed, step)
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -27,7 +27,7 @@ class Progress:
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    rewards: RunningMean = RunningMean()
+    rewards: RunningMean = field(default_factory=RunningMean)
 
 
 @dataclass(frozen=True, slots=True)

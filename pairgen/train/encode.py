@@ -184,7 +184,7 @@ def _example(row: TrainRow, parts: _Parts | Unfit, config: TrainConfig, limits: 
         raise Unfit("unfaithful", "the tokens of an answer do not decode to it")
     shared = _shared(list(parts.values()))
     prompt = next(iter(parts.values())).ids[:shared]
-    whole = {place: _branch(part, shared) for place, part in parts.items()}
+    whole = {place: _branch(part, shared, config.is_reward) for place, part in parts.items()}
     longest = max(len(branch.ids) for branch in whole.values())
     fits = shared + longest <= limits.total
     if limits.cut:
@@ -211,9 +211,9 @@ def _shared(parts: Sequence[Tokens]) -> int:
     return shared
 
 
-def _branch(part: Tokens, shared: int) -> Branch:
-    """A side from the end of the shared prompt to its last target."""
-    last = part.spans[-1][1]
+def _branch(part: Tokens, shared: int, to_the_end: bool) -> Branch:
+    """A side from the end of the shared prompt to its last target, or to the end of the rendered text."""
+    last = len(part.ids) if to_the_end else part.spans[-1][1]
     targets = np.zeros(last, dtype=np.bool_)
     for first, end in part.spans:
         targets[first:end] = True
@@ -240,7 +240,8 @@ def _scores(row: TrainRow, config: TrainConfig) -> tuple[float | None, float | N
     """The row's scores. Raises UsageError when a term reads one that is not there."""
     if not isinstance(row, Preference):
         return None, None, None
-    fields = {"scores": ("chosen_score", "rejected_score"), "policy_score": ("policy_score",)}
+    both = ("chosen_score", "rejected_score")
+    fields = {"scores": both, "margin": both, "policy_score": ("policy_score",)}
     for need, names in fields.items():
         for name in names if need in config.needs else ():
             if getattr(row, name) is None:

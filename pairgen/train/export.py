@@ -43,10 +43,12 @@ def weights_of(policy: Policy) -> dict[str, Tensor]:
     shared: dict[int, Tensor] = {}  # tied weights stay one tensor, so that they are written once
     for name, tensor in policy.model.state_dict(keep_vars=True).items():
         plain = name.replace(".base_layer.", ".")
-        if ".lora_" in name:
+        if ".lora_" in name or ".original_module." in name:
             continue
+        plain = plain.replace(".modules_to_save.default.", ".")  # a head trained whole beside adapters
         module: Any = policy.model.get_submodule(name.rpartition(".base_layer.")[0]) if plain != name else None
-        whole = tensor if module is None or not plain.endswith("weight") else tensor + module.get_delta_weight("default")
+        adapted = module is not None and plain.endswith("weight")
+        whole = tensor + module.get_delta_weight("default") if adapted else tensor
         merged[plain] = shared.setdefault(id(tensor), whole.detach().to(policy.dtype).contiguous())
     return merged
 
@@ -56,11 +58,6 @@ class Keeper:
 
     def __init__(self, config: TrainConfig, init: Path, out: Path) -> None:
         self.config, self.init, self.out = config, init, out
-
-    def step(self, policy: Policy, step: int) -> None:
-        """Keep this step's checkpoint if it is due, and drop those too old."""
-        if self.config.save_every and step % self.config.save_every == 0:
-            self.keep(policy, step)
 
     def keep(self, policy: Policy, step: int) -> Path:
         """Write `checkpoint-<step>`."""

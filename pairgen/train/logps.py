@@ -39,12 +39,17 @@ class Scorer(nn.Module):
 
     def forward(self, batch: MicroBatch, certainty: bool = False) -> TokenLogps:
         """Log-probs of the batch's targets."""
-        hidden_BTD = self.model.get_decoder()(
-            input_ids=batch.ids_BT, position_ids=batch.positions_BT, attention_mask=batch.mask_B1TT, use_cache=False,
-        ).last_hidden_state
-        hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, batch.at_N)
+        hidden_ND = states(self.model.get_decoder(), batch).flatten(0, 1).index_select(0, batch.at_N)
         shape = Shape.of(self.model.config.get_text_config())
         return score(self.model.get_output_embeddings(), shape, hidden_ND, batch.labels_N, certainty)
+
+
+def states(decoder: Any, batch: MicroBatch) -> Tensor:
+    """The decoder's hidden states of a micro-batch, [B, T, D]."""
+    hidden_BTD: Tensor = decoder(
+        input_ids=batch.ids_BT, position_ids=batch.positions_BT, attention_mask=batch.mask_B1TT, use_cache=False,
+    ).last_hidden_state
+    return hidden_BTD
 
 
 def token_logps(policy: Policy, batch: MicroBatch, certainty: bool = False) -> TokenLogps:

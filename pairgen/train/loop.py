@@ -9,7 +9,7 @@ Names: M examples of the training set.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,16 +25,17 @@ from pairgen.train.checkpoint import Live, Progress
 from pairgen.train.config import TrainConfig
 from pairgen.train.crew import crew
 from pairgen.train.encode import Encoded, TrainRow, encode
+from pairgen.train.example import Example
 from pairgen.train.export import Keeper, export
 from pairgen.train.heldout import Heldout
 from pairgen.train.logps import check_trees
 from pairgen.train.metrics import StepLog, numbers
 from pairgen.train.model import load, positions_of
-from pairgen.train.moving import Follower
 from pairgen.train.notes import Notes, last_log
 from pairgen.train.prompts import prompt_vectors
 from pairgen.train.ranks import ALONE, Ranks
 from pairgen.train.referee import Referee
+from pairgen.train.reward import check_rewards
 from pairgen.train.schedule import Order, learning_rate, make_optimizer
 from pairgen.train.sides import Known, readings
 from pairgen.train.step import Diverged, Stepper
@@ -69,62 +70,108 @@ def train(
     policy, origin = load(init, config), folder_digest(init)
     judge, judge_origin = (load(reference, config), folder_digest(reference)) if reference else (policy, origin)
     with policy.autocast():
-        check_trees(policy.model, data.encoded.examples)
+        (check_rewards if config.is_reward else check_trees)(policy.model, data.encoded.examples)
+    run = digest({"config": identity(config), "data": data.encoded.digest, "init": origin,
+                  "reference": judge_origin, "bf16": policy.bf16})
     with crew(policy.side_by_side) as workers:
         referee = Referee(config, workers, judge, judge_origin, out, ranks)
         known = referee.known(data.encoded, data.vectors_ME)
-        eyes = held and Heldout(held.encoded.examples, referee.known(held.encoded, held.vectors_ME))
-        order = Order(config, [example.prompt.tobytes() for example in data.encoded.examples])
+        eyes = Heldout(held.encoded.examples, referee.known(held.encoded, held.vectors_ME)) if held else None
         live = Live(policy.trained, make_optimizer(config, policy.trained), referee.follower(policy))
-        run = digest({"config": identity(config), "data": data.encoded.digest, "init": origin,
-                      "reference": judge_origin, "bf16": policy.bf16})
         done = checkpoint.restore(out, run, live)
-        stepper, keeper = Stepper(config, policy, workers, live.optimizer, ranks), Keeper(config, init, out)
-
-        def watch(step: int, notes: Notes) -> None:
-            if eyes and (step == order.steps or step % config.heldout_every == 0):
-                seen = eyes.numbers(config, policy, workers, ranks, done.rewards.mean)
-                notes.heldout(step, seen)
-                keeper.best(policy, step, seen)
-
+        order = Order(config, [example.prompt.tobytes() for example in data.encoded.examples])
+        stepper = Stepper(config, policy, workers, live.optimizer, ranks)
         with Notes(config, out, done.step, silent=not ranks.first) as notes:
-            moved = range(0)
-            if done.step == 0:
-                watch(0, notes)
-            while done.step < order.steps:
-                started = time.monotonic()
-                torch.manual_seed(config.seed * 1_000_003 + done.step)  # for the dropout of adapters
-                if live.follower and done.step not in moved:
-                    if live.follower.due(done.step):
-                        live.follower.move(policy.trained)
-                    moved = live.follower.window(done.step, order.steps)
-                    known = referee.followed(live.follower, policy, data.encoded.examples, known, order, moved)
-                index, lr = order.at(done.step), learning_rate(config, done.step, order.steps)
-                batch, batch_known = [data.encoded.examples[i] for i in index], known.at(index)
-                try:
-                    taken = stepper.take(batch, batch_known, lr, done.rewards)
-                except Diverged as error:
-                    raise Diverged(f"{error}; the weights before it are in {keeper.keep(policy, done.step)}") from error
-                seconds = time.monotonic() - started
-                done = Progress(done.step + 1, done.tokens + taken.tokens, done.seconds + seconds, taken.rewards)
-                found = readings(taken.outputs, batch_known, is_reward=config.is_reward, delta=taken.rewards.mean)
-                log = StepLog(done.step, order.steps, taken.loss, lr, taken.grad_norm, taken.tokens, seconds,
-                              **numbers(config, found))
-                notes.step(log)
-                watch(done.step, notes)
-                if done.step < order.steps:
-                    keeper.step(policy, done.step)
-                    if config.checkpoint_every and done.step % config.checkpoint_every == 0:
-                        checkpoint.store(out, run, done, live)
+            training = _Training(config, data.encoded.examples, order, stepper, referee, live, known, eyes, notes,
+                                 Keeper(config, init, out), done)
+            training.look_at_the_start()
+            while training.done.step < order.steps:
+                log = training.step()
+                training.keep()
+                if training.due(config.checkpoint_every):
+                    checkpoint.store(out, run, training.done, live)
                 try:
                     if on_step:
                         on_step(log)
                 except BaseException:
-                    checkpoint.store(out, run, done, live)
+                    checkpoint.store(out, run, training.done, live)
                     raise
     export(policy, init, out)
     checkpoint.discard(out)
+    done = training.done
     return TrainResult(done.step, done.tokens, done.seconds, last_log(out).metrics(), data.encoded.drops)
+
+
+@dataclass(slots=True)
+class _Training:
+    """What changes from step to step, and what a step needs."""
+
+    config: TrainConfig
+    examples: Sequence[Example]
+    order: Order
+    stepper: Stepper
+    referee: Referee
+    live: Live
+    known: Known
+    eyes: Heldout | None
+    notes: Notes
+    keeper: Keeper
+    done: Progress
+    compared: range = range(0)  # the steps whose rows `known` compares with the moving reference
+
+    def step(self) -> StepLog:
+        """Take the next step and note its numbers."""
+        started, number, config = time.monotonic(), self.done.step, self.config
+        torch.manual_seed(config.seed * 1_000_003 + number)  # for the dropout of adapters
+        self._follow(number)
+        rows, lr = self.order.at(number), learning_rate(config, number, self.order.steps)
+        known = self.known.at(rows)
+        try:
+            taken = self.stepper.take([self.examples[i] for i in rows], known, lr, self.done.rewards)
+        except Diverged as error:
+            kept = self.keeper.keep(self.stepper.policy, number)
+            raise Diverged(f"{error}; the weights before it are in {kept}") from error
+        seconds = time.monotonic() - started
+        self.done = Progress(number + 1, self.done.tokens + taken.tokens, self.done.seconds + seconds, taken.rewards)
+        found = readings(taken.outputs, known, is_reward=config.is_reward, delta=taken.rewards.mean)
+        log = StepLog(number + 1, self.order.steps, taken.loss, lr, taken.grad_norm, taken.tokens, seconds,
+                      **numbers(config, found))
+        self.notes.step(log)
+        return log
+
+    def _follow(self, step: int) -> None:
+        """Move the reference when it is due, and compare the rows of the coming steps with it."""
+        follower, policy = self.live.follower, self.stepper.policy
+        if follower is None or step in self.compared:
+            return
+        if follower.due(step):
+            follower.move(policy.trained)
+        self.compared = follower.window(step, self.order.steps)
+        self.known = self.referee.followed(follower, policy, self.examples, self.known, self.order, self.compared)
+
+    def keep(self) -> None:
+        """After a step: held-out numbers, and the checkpoints that are due."""
+        last = self.done.step == self.order.steps
+        if last or self.due(self.config.heldout_every):
+            self._look()
+        if self.due(self.config.save_every):
+            self.keeper.keep(self.stepper.policy, self.done.step)
+
+    def due(self, every: int) -> bool:
+        """Whether something done every so many steps is due now; after the last step the run itself is saved."""
+        return bool(every) and self.done.step % every == 0 and self.done.step < self.order.steps
+
+    def look_at_the_start(self) -> None:
+        """The held-out numbers of a model that has not been trained yet."""
+        if self.done.step == 0:
+            self._look()
+
+    def _look(self) -> None:
+        if self.eyes:
+            seen = self.eyes.numbers(self.config, self.stepper.policy, self.stepper.crew, self.stepper.ranks,
+                                     self.done.rewards.mean)
+            self.notes.heldout(self.done.step, seen)
+            self.keeper.best(self.stepper.policy, self.done.step, seen)
 
 
 @dataclass(frozen=True, slots=True)

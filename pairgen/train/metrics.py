@@ -99,7 +99,7 @@ def _of_pairs(config: TrainConfig, x: Pairs) -> dict[str, float]:
     found = {"accuracy": _mean((x.h > 0).float())}
     for term in config.objective:
         if term.use == "apo-auto":
-            found["zero_share"] = _mean(apo_auto_mask(x, **term.params).float())
+            found["zero_share"] = _mean(apo_auto_mask(x, margin=float(term.params["margin"])).float())
     return found
 
 

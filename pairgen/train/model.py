@@ -21,6 +21,7 @@ from pairgen.fs import adopt, make_dirs, remove, write_atomic
 from pairgen.train.config import Lora, TrainConfig
 from pairgen.train.crew import SMALL
 from pairgen.train.logps import Scorer
+from pairgen.train.reward import HEAD, RewardScorer, is_reward_model, load_reward
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,12 @@ class Policy:
     """The model being trained. `scorer` is its whole forward pass; `adapters` its peft wrapper, if there is one."""
 
     model: Any
-    scorer: Scorer
+    scorer: Scorer | RewardScorer
     adapters: Any | None
     device: torch.device
     bf16: bool
     dtype: torch.dtype
+    is_reward: bool = False
 
     def autocast(self) -> AbstractContextManager[object]:
         """The precision of a forward pass."""
@@ -64,15 +66,22 @@ def load(folder: Path, config: TrainConfig) -> Policy:
     bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
     attention = "pairgen_fp32" if bf16 and device.type == "cpu" else "sdpa"
     dtype = AutoConfig.from_pretrained(folder).dtype or torch.float32
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
+    model = (load_reward(folder, config, attention) if config.is_reward else _language_model(folder, attention))
     _switch_dropout_off(model)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
     torch.manual_seed(config.seed)  # adapters start at random
-    adapters = _with_adapters(model, config.lora) if config.lora else None
+    adapters = _with_adapters(model, config.lora, config.is_reward) if config.lora else None
     model.to(device).train()
-    return Policy(model, Scorer(model), adapters, device, bf16, dtype)
+    scorer = RewardScorer(model) if config.is_reward else Scorer(model)
+    return Policy(model, scorer, adapters, device, bf16, dtype, config.is_reward)
+
+
+def _language_model(folder: Path, attention: str) -> Any:
+    if is_reward_model(AutoConfig.from_pretrained(folder)):
+        raise UsageError(f"{folder}: a reward model, which has no log-probs: give the language model it was made of")
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
 
 
 def _switch_dropout_off(model: Any) -> None:
@@ -83,14 +92,16 @@ def _switch_dropout_off(model: Any) -> None:
             module.attention_dropout = 0.0
 
 
-def _with_adapters(model: Any, lora: Lora) -> Any:
+def _with_adapters(model: Any, lora: Lora, is_reward: bool) -> Any:
+    """The model's peft wrapper. A reward head is trained whole beside the adapters."""
     from peft import LoraConfig, get_peft_model
 
     names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     if unknown := set(lora.targets) - names:
         raise UsageError(f"lora.targets: no linear layer {sorted(unknown)[0]!r}; have: {', '.join(sorted(names))}")
     return get_peft_model(model, LoraConfig(
-        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, task_type="CAUSAL_LM",
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout,
+        task_type="SEQ_CLS" if is_reward else "CAUSAL_LM", modules_to_save=[HEAD] if is_reward else None,
         target_modules=list(lora.targets) or "all-linear",
     ))
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 
+from torch import Tensor
+
 from pairgen.train.logps import token_logps
 from pairgen.train.model import Policy
 from pairgen.train.packing import MicroBatch
@@ -12,6 +14,9 @@ def measure(policy: Policy, batch: MicroBatch, needs: Collection[str], *, certai
     """The sides of a micro-batch's rows, on the CPU in fp32: log-probs, or rewards of a reward head."""
     with policy.autocast():
         placed = batch.to(policy.device)
+        if policy.is_reward:
+            rewards_K: Tensor = policy.scorer(placed)
+            return outputs_of(batch, rewards_K.cpu(), None, None)
         found = token_logps(policy, placed, certainty and "certainty" in needs)
     logps_N = found.logps_N.cpu()
     values_K = logps_N.new_zeros(len(batch.tokens_K)).index_add(0, batch.branch_N, logps_N)

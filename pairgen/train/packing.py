@@ -188,10 +188,10 @@ def _collate(blocks: Sequence[Sequence[Tree]]) -> MicroBatch:
             start = end
     rows_R, branch_RS = _table(uses)
     tokens_K = torch.tensor([len(part) for part in at])
-    tree, branch_of = torch.from_numpy(tree_BT), torch.from_numpy(branch_BT)
+    trees, branches = torch.from_numpy(tree_BT), torch.from_numpy(branch_BT)
     return MicroBatch(
-        ids_BT=torch.from_numpy(ids_BT), positions_BT=torch.from_numpy(positions_BT), tree_BT=tree,
-        branch_BT=branch_of, mask_B1TT=_mask(tree, branch_of), at_N=torch.from_numpy(np.concatenate(at)),
+        ids_BT=torch.from_numpy(ids_BT), positions_BT=torch.from_numpy(positions_BT), tree_BT=trees,
+        branch_BT=branches, mask_B1TT=_mask(trees, branches), at_N=torch.from_numpy(np.concatenate(at)),
         labels_N=torch.from_numpy(np.concatenate(labels).astype(np.int64)),
         branch_N=torch.repeat_interleave(tokens_K), tokens_K=tokens_K, last_K=torch.tensor(last),
         rows_R=rows_R, branch_RS=branch_RS, tokens=int((tree_BT >= 0).sum()),

@@ -31,14 +31,15 @@ def prompt_vectors(rows: Iterable[Demonstration | Preference | Labelled], exampl
     """
     texts = {row.id: _prompt(row) for row in rows}
     wanted = [texts[example.id] for example in examples]
-    path = out / "reference" / f"prompts-{digest(wanted)[:16]}.safetensors"
+    path = out / "reference" / f"prompts-{digest([*wanted])[:16]}.safetensors"
     if not path.is_file():
         distinct = sorted(set(wanted))
         place = {text: i for i, text in enumerate(distinct)}
         vectors = embed(distinct)[torch.tensor([place[text] for text in wanted])]
         make_dirs(path.parent)
         write_atomic(path, save({"vectors": vectors}))
-    return load(path.read_bytes())["vectors"]
+    kept: Tensor = load(path.read_bytes())["vectors"]
+    return kept
 
 
 def _prompt(row: Demonstration | Preference | Labelled) -> str:
@@ -69,5 +70,5 @@ def embed(texts: Sequence[str]) -> Tensor:
 def _folder() -> Path:
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        raise UsageError("this objective reads vectors of prompts: pip install 'pairgen[embeddings]' (all-MiniLM-L6-v2)")
+        raise UsageError("this objective reads prompts through all-MiniLM-L6-v2: pip install 'pairgen[embeddings]'")
     return Path(spec.origin).parent / "model"

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pairgen.train.example import CHOSEN, GOLD, REJECTED, STRANGER, Example
 from pairgen.train.config import TrainConfig
+from pairgen.train.example import CHOSEN, GOLD, REJECTED, STRANGER, Example
 from pairgen.train.objectives import Pairs, Rewards, Side, Unpaired
 from pairgen.train.packing import MicroBatch
 

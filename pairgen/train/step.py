@@ -9,7 +9,7 @@ Names: R rows of a micro-batch, S sides of a row, M examples of the step.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +25,8 @@ from pairgen.train.outputs import measure
 from pairgen.train.packing import MicroBatch, micro_batches
 from pairgen.train.ranks import Ranks
 from pairgen.train.reductions import advanced, step_loss, step_totals
-from pairgen.train.sides import Known, Outputs, joined, readings
+from pairgen.train.sides import Known, Outputs, Reading, joined, readings
+
 
 class Diverged(PairgenError):
     """A loss or gradient is no longer finite."""
@@ -118,7 +119,7 @@ class Stepper:
     def _plan(self, examples: Sequence[Example], sides: Sequence[int]) -> list[MicroBatch]:
         return micro_batches(examples, self.config.micro_tokens, max(self.crew.parts, self.ranks.size), sides)
 
-    def _readings(self, out: Outputs, known: Known, rewards: RunningMean):  # type: ignore[no-untyped-def]
+    def _readings(self, out: Outputs, known: Known, rewards: RunningMean) -> dict[str, Reading]:
         return readings(out, known, is_reward=self.config.is_reward, delta=rewards.mean)
 
     def _advance(self, rewards: RunningMean, out: Outputs, known: Known) -> RunningMean:
@@ -154,7 +155,8 @@ class Stepper:
         loss.backward()  # type: ignore[no-untyped-call]
         return None
 
-    def _accumulated(self, work, plan):  # type: ignore[no-untyped-def]
+    def _accumulated(self, work: Callable[[MicroBatch], Part], plan: Sequence[MicroBatch]) -> Iterator[Part]:
+        """Each part, its gradients added in the order of the plan."""
         trained = list(self.policy.trained.values())
         for part in self.crew.map(work, self.ranks.mine(plan)):
             for parameter, grad in zip(trained, part.grads or (), strict=False):

@@ -25,11 +25,11 @@ class Tracker(Protocol):
 class TensorBoard:
     """Event files in `out/tensorboard`."""
 
-    def __init__(self, out: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, out: Path) -> None:
         _need("tensorboard", "tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(out / "tensorboard"))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(out / "tensorboard"))
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
         """Record numbers of a step."""
@@ -60,12 +60,13 @@ class Run:
 
 def open_trackers(names: Sequence[str], out: Path, config: Mapping[str, Any]) -> list[Tracker]:
     """The trackers named. Raises UsageError when a package is missing."""
-    makers = {
-        "tensorboard": lambda: TensorBoard(out, config),
-        "wandb": lambda: Run("wandb", out, config, dir=str(out)),
-        "trackio": lambda: Run("trackio", out, config),
-    }
-    return [makers[name]() for name in names]
+    return [_open(name, out, config) for name in names]
+
+
+def _open(name: str, out: Path, config: Mapping[str, Any]) -> Tracker:
+    if name == "tensorboard":
+        return TensorBoard(out)
+    return Run(name, out, config, **({"dir": str(out)} if name == "wandb" else {}))
 
 
 def _need(module: str, package: str) -> Any:

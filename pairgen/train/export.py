@@ -14,6 +14,7 @@ from torch import Tensor
 from pairgen.fs import adopt, make_dirs, remove, write_atomic
 from pairgen.train.config import TrainConfig
 from pairgen.train.model import Policy
+from pairgen.train.reward import reward_files
 
 LOWER_IS_BETTER = {"loss", "nll"}
 
@@ -31,9 +32,10 @@ def export(policy: Policy, init: Path, out: Path) -> None:
         adopt(path, out / path.name)
     remove(aside)
     kept = (p for p in init.iterdir() if p.is_file() and p.suffix in {".json", ".jinja", ".model", ".txt"})
+    own = reward_files(policy.model, init) if policy.is_reward else {}
     for path in kept:
         if path.name != "manifest.json" and not path.name.endswith(".index.json"):
-            write_atomic(out / path.name, path.read_bytes())
+            write_atomic(out / path.name, own.get(path.name) or path.read_bytes())
 
 
 @torch.no_grad()
@@ -46,7 +48,7 @@ def weights_of(policy: Policy) -> dict[str, Tensor]:
         if ".lora_" in name or ".original_module." in name:
             continue
         plain = plain.replace(".modules_to_save.default.", ".")  # a head trained whole beside adapters
-        module: Any = policy.model.get_submodule(name.rpartition(".base_layer.")[0]) if plain != name else None
+        module: Any = policy.model.get_submodule(name.rpartition(".base_layer.")[0]) if ".base_layer." in name else None
         adapted = module is not None and plain.endswith("weight")
         whole = tensor + module.get_delta_weight("default") if adapted else tensor
         merged[plain] = shared.setdefault(id(tensor), whole.detach().to(policy.dtype).contiguous())

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from pairgen.cli import doctor, plan, report, run, show, status, world
+from pairgen.cli import doctor, plan, report, run, show, status, train, world
 from pairgen.errors import PairgenError
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("plan")(plan.plan)
+app.command("train")(train.train)
 app.command("status")(status.status)
 app.command("show")(show.show)
 app.command("report")(report.report)

@@ -63,16 +63,16 @@ def read_tree(path: Path, sets: Sequence[str] = ()) -> Tree:
     """
     tree = _with_base(path)
     embedded = _edits(tree.pop("embedded", None), f"{path}: embedded")
-    changes = [*_edits(tree.pop("set", None), f"{path}: set"), *map(_parse_set, sets)]
+    changes = [*_edits(tree.pop("set", None), f"{path}: set"), *map(parse_set, sets)]
     if _policy_model(tree, changes).startswith(BUILTIN):
         changes = [*embedded, *changes]
     for edit in changes:
-        _assign(tree, edit)
+        assign(tree, edit)
     return tree
 
 
 @dataclass(frozen=True, slots=True)
-class _Edit:
+class Edit:
     """A value for a dotted path; `where` says who asked for it, for errors."""
 
     key: str
@@ -80,20 +80,20 @@ class _Edit:
     where: str
 
 
-def _edits(changes: Any, where: str) -> list[_Edit]:
+def _edits(changes: Any, where: str) -> list[Edit]:
     if changes is None:
         return []
     if not isinstance(changes, dict):
         raise UsageError(f"{where}: expected a mapping of dotted paths to values")
-    return [_Edit(str(key), value, f"{where} {key!r}") for key, value in changes.items()]
+    return [Edit(str(key), value, f"{where} {key!r}") for key, value in changes.items()]
 
 
-def _policy_model(tree: Tree, changes: Sequence[_Edit]) -> str:
+def _policy_model(tree: Tree, changes: Sequence[Edit]) -> str:
     """The policy's model once the changes are made, which decides whether the embedded values hold."""
     engines = {"engines": _unshared(tree.get("engines") or {})}
     for edit in changes:
         if edit.key.split(".")[0] == "engines":
-            _assign(engines, edit)
+            assign(engines, edit)
     roles = engines["engines"]
     policy = roles.get("policy") if isinstance(roles, dict) else None
     return str(policy.get("model")) if isinstance(policy, dict) else ""
@@ -101,7 +101,7 @@ def _policy_model(tree: Tree, changes: Sequence[_Edit]) -> str:
 
 def _with_base(path: Path, above: tuple[Path, ...] = ()) -> Tree:
     """The file's tree; of a variant, the base's tree with the variant's `set:`, name and about."""
-    own = _read_yaml(path)
+    own = read_yaml(path)
     if "base" not in own:
         return own
     if extra := sorted(map(str, set(own) - {"base", "set", "name", "about"})):
@@ -113,7 +113,8 @@ def _with_base(path: Path, above: tuple[Path, ...] = ()) -> Tree:
     return {**base, **labels, "set": {**(base.get("set") or {}), **(own.get("set") or {})}}
 
 
-def _read_yaml(path: Path) -> Tree:
+def read_yaml(path: Path, what: str = "a pipeline file is a mapping of name, engines, data, stages") -> Tree:
+    """The mapping in a YAML file. Raises UsageError naming the line; `what` says what the file should be."""
     try:
         tree = _unshared(yaml.safe_load(path.read_text(encoding="utf-8-sig")))
     except yaml.MarkedYAMLError as error:
@@ -124,7 +125,7 @@ def _read_yaml(path: Path) -> Tree:
     except RecursionError as error:
         raise UsageError(f"{path}: holds a value that contains itself") from error
     if not isinstance(tree, dict):
-        raise UsageError(f"{path}: a pipeline file is a mapping of name, engines, data, stages")
+        raise UsageError(f"{path}: {what}")
     return tree
 
 
@@ -135,18 +136,18 @@ def _unshared(value: Any) -> Any:
     return [_unshared(item) for item in value] if isinstance(value, list) else value
 
 
-def _parse_set(item: str) -> _Edit:
+def parse_set(item: str) -> Edit:
     """One `--set`, its value typed as YAML would."""
     key, separator, text = item.partition("=")
     if not separator or not key:
         raise UsageError(f"--set {item!r}: write it as key.path=value")
     try:
-        return _Edit(key, yaml.safe_load(text), f"--set {item!r}")
+        return Edit(key, yaml.safe_load(text), f"--set {item!r}")
     except yaml.YAMLError as error:
         raise UsageError(f"--set {item!r}: the value is not YAML") from error
 
 
-def _assign(tree: Tree, edit: _Edit) -> None:
+def assign(tree: Tree, edit: Edit) -> None:
     """Set the value at a dotted path; list items are found by their id."""
     *parents, last = edit.key.split(".")
     value, where = _unshared(edit.value), edit.where

@@ -153,7 +153,7 @@ def _sides(row: TrainRow, config: TrainConfig) -> dict[int, Conversation]:
         return {CHOSEN: Conversation(row.messages, _assistant_turns(row.messages))}
     if isinstance(row, Labelled):
         if not row.desirable and not config.reads_pairs:
-            raise Unfit("undesirable", "no term of the objective reads undesirable completions")
+            raise Unfit("undesirable", "no term of the objective reads undesirable completions", False)
         return {CHOSEN if row.desirable else REJECTED: _answer(row.prompt, row.completion)}
     sides = {CHOSEN: _answer(row.prompt, row.chosen)}
     if config.reads_pairs:

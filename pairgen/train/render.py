@@ -56,7 +56,7 @@ class _Text:
 
 
 class Unfit(Exception):
-    """This row cannot be trained on; the arguments are reason and detail."""
+    """This row cannot be trained on; the arguments are reason and detail, and False where that is no failure."""
 
 
 class Renderer:

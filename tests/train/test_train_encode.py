@@ -148,7 +148,7 @@ def test_a_desirable_completion_is_a_chosen_side_and_an_undesirable_one_a_reject
 def test_supervised_training_leaves_undesirable_completions_out_with_a_reason() -> None:
     encoded = encode([labelled("a", "q", "yes", True), labelled("b", "q", "no", False)], TOKENIZER, SFT, 99)
     assert [e.id for e in encoded.examples] == ["a"]
-    assert [(d.row_id, d.reason) for d in encoded.drops] == [("b", "undesirable")]
+    assert [(d.row_id, d.reason, d.failed) for d in encoded.drops] == [("b", "undesirable", False)]
 
 
 def test_the_gold_answer_is_a_side_only_where_a_term_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:

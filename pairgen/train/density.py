@@ -3,13 +3,19 @@
 A logistic classifier on prompt embeddings tells the two apart; the odds it gives a prompt are the ratio
 of the two densities, since the classes count equally however many rows each has. It is fitted once, before
 training. Jung et al. 2404.04656, section 4.3, with the constants of TRL's BCO trainer.
-Names: N rows, E numbers of an embedding.
+Names: M rows of the training set, N rows of a class, E numbers of an embedding.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pairgen.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Array = NDArray[np.float64]
 
@@ -35,16 +41,34 @@ class Density:
         return np.exp(np.clip(self.log_ratio_N(embedding_NE), np.log(LEAST), np.log(GREATEST)))
 
 
+def density_ratio(
+    embedding_ME: "Tensor", desirable_M: "Tensor", undesirable_M: "Tensor | None" = None, seed: int = 0
+) -> "Tensor":
+    """[M]: the weight of every row were it undesirable, by its prompt.
+
+    The flags say which classes a row has a completion of; a pair has one of each. Without the second,
+    rows that are not desirable are undesirable. Raises UsageError where a class is empty.
+    """
+    from torch import from_numpy
+
+    if undesirable_M is None:
+        undesirable_M = ~desirable_M
+    rows_ME = embedding_ME.double().cpu()
+    fitted = fit_density(rows_ME[desirable_M].numpy(), rows_ME[undesirable_M].numpy(), seed)
+    return from_numpy(fitted.weight_N(rows_ME.numpy())).to(embedding_ME)
+
+
 def fit_density(desirable_NE: Array, undesirable_NE: Array, seed: int = 0, sample: int = SAMPLE) -> Density:
     """Fit on at most `sample` prompts of each class, drawn by `seed`.
 
     Minimises |slope|^2 / 2 plus the logistic loss with each class weighted to half the rows, by Newton's
-    method. Raises ValueError where a class is empty: there is nothing to tell apart.
+    method. Raises UsageError where a class is empty: there is nothing to tell apart.
     """
     draw = np.random.default_rng(seed)
     classes = [_sampled(np.asarray(x, dtype=np.float64), draw, sample) for x in (desirable_NE, undesirable_NE)]
     if not all(len(x) for x in classes):
-        raise ValueError("density weights need desirable and undesirable rows, and one class has none")
+        found = f"{len(classes[0])} desirable and {len(classes[1])} undesirable"
+        raise UsageError(f"density weights compare prompts of two classes, found {found}; use bco without them")
     rows_NE = np.concatenate(classes)
     inputs_NF = np.concatenate([rows_NE, np.ones((len(rows_NE), 1))], axis=1)
     label_N = np.repeat([1.0, 0.0], [len(x) for x in classes])

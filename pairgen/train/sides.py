@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pairgen.train.config import TrainConfig
+from pairgen.train.density import density_ratio
 from pairgen.train.example import CHOSEN, GOLD, REJECTED, STRANGER, Example
 from pairgen.train.objectives import Pairs, Rewards, Side, Unpaired
 from pairgen.train.packing import MicroBatch
@@ -111,10 +112,8 @@ def known_of(config: TrainConfig, examples: Sequence[Example], ref_MS: Tensor, r
     weights_M = torch.tensor([e.weight for e in examples])
     density_M = None
     if embedding_ME is not None and "density" in config.needs:
-        desirable_M = torch.tensor([e.chosen is not None for e in examples])
-        from pairgen.train.density import density_ratio
-
-        density_M = density_ratio(embedding_ME, desirable_M)
+        there_M2 = torch.tensor([[e.sides[side] is not None for side in (CHOSEN, REJECTED)] for e in examples])
+        density_M = density_ratio(embedding_ME, there_M2[:, 0], there_M2[:, 1], config.seed)
     return Known(ref_MS, weights_M, torch.tensor(scores), ref_tail_MS, embedding_ME, density_M)
 
 

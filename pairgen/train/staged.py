@@ -1,0 +1,51 @@
+"""Stepwise DPO (sDPO, 2403.19270): the rows in chunks, one training each; every chunk begins from the model
+of the chunk before, and is compared with it.
+
+Better references set a higher bar, so the paper orders chunks from easy to hard; ours keep the order of
+the rows. A chunk that is done is not trained again.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from pairgen.errors import UsageError
+from pairgen.fingerprint import digest, folder_digest, identity
+from pairgen.fs import make_dirs, write_atomic
+from pairgen.train.config import TrainConfig
+from pairgen.train.encode import TrainRow
+from pairgen.train.loop import TrainResult, train
+from pairgen.train.metrics import StepLog
+
+DONE = "STAGE"  # no .json: those are files of a model
+
+
+def train_staged(
+    config: TrainConfig, rows: Iterable[TrainRow], init: Path, out: Path, chunks: int, *,
+    heldout: Iterable[TrainRow] | None = None, on_step: Callable[[StepLog], None] | None = None,
+) -> list[TrainResult]:
+    """Train on `chunks` equal parts of the rows in turn, into `out/stage-1`, `out/stage-2` and so on.
+
+    Learning rate and warm-up start anew in each, as in the paper. Returns the results of the stages that
+    ran now. Raises UsageError when there are fewer rows than chunks.
+    """
+    every, held = list(rows), None if heldout is None else list(heldout)
+    if len(every) < chunks:
+        raise UsageError(f"{chunks} chunks of {len(every)} rows: give more rows or fewer chunks")
+    size = math.ceil(len(every) / chunks)
+    results: list[TrainResult] = []
+    for stage in range(chunks):
+        part, folder = every[stage * size : (stage + 1) * size], out / f"stage-{stage + 1}"
+        known = digest({"config": identity(config), "init": folder_digest(init), "rows": [row.id for row in part]})
+        if not _is_done(folder, known):
+            make_dirs(folder)
+            results.append(train(config, part, init, folder, heldout=held, on_step=on_step))
+            write_atomic(folder / DONE, json.dumps({"identity": known}).encode())
+        init = folder
+    return results
+
+
+def _is_done(folder: Path, known: str) -> bool:
+    record = folder / DONE
+    return record.is_file() and json.loads(record.read_bytes())["identity"] == known

@@ -142,12 +142,14 @@ def test_entries_and_fields_it_does_not_know_fail_by_name() -> None:
     golden["batch"]["someone:sigmoid"] = {"loss_mean": 1.0}
     golden["not_trl_authors_code"]["SLuG"] = {"losses": [1.0]}
     golden["astrology"] = {}
+    golden["batch"]["trl_dpo:aot"]["grad_chosen"].append(0.0)
     unknown = {e.name: e.unknown for e in check(golden) if not e.ok}
     assert unknown == {
         "trl_dpo sigmoid[gamma=1]": "r00: sigmoid has no option 'gamma' here",
         "trl_dpo dancing": "r00: no loss here is called 'dancing'",
         "trl_dpo hinge": "r01: no counterpart for the field 'curvature'",
         "rows elsewhere": "r02: no section here is called 'elsewhere'",
+        "batch trl_dpo:aot": "9 values of 'grad_chosen', where the inputs give 8",
         "batch someone:sigmoid": "no trainer here is called 'someone'",
         "authors SLuG": "no loss here is called so",
         "astrology": "no such section here",

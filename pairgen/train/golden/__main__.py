@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
         return _refuse(f"{path}: {error.strerror}")
     except ValueError as error:
         return _refuse(f"{path}: not a file of golden losses: {error}")
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
         return _refuse(f"{path}: not of the format of golden losses: {type(error).__name__} {error}")
     _print_table(found)
     return 0 if all(entry.ok for entry in found) else 1

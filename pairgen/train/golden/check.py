@@ -100,6 +100,8 @@ def _numbers(where: str, golden: Fields, ours: Fields) -> Iterator[Number]:
         if isinstance(value, dict):
             yield from _numbers(place, value, ours[key])
         elif isinstance(value, list):
+            if len(value) != len(ours[key]):
+                raise Unknown(f"{len(value)} values of {key!r}, where the inputs give {len(ours[key])}")
             pairs = zip(value, ours[key], strict=True)
             yield from (Number(f"{place}[{i}]", float(theirs), _plain(own)) for i, (theirs, own) in enumerate(pairs))
         else:

@@ -10,6 +10,7 @@ from pairgen.train.objectives.maths import (
     below_zero,
     log1mexp,
     nl,
+    room,
 )
 from pairgen.train.objectives.views import Pairs, Side
 
@@ -32,9 +33,11 @@ def alphapo(x: Pairs, *, beta: Positive = 2.5, gamma: Real = 0.1, alpha: Real = 
 def alpha_rewards_B(side: Side, alpha: float) -> "Tensor":
     """(1 - p^-alpha) / alpha of the mean token probability p: its logarithm at alpha 0, as in SimPO.
 
-    The exponent stops at 80: e^80 leaves fp32 room for a beta.
+    The exponent stops where the power leaves no room for a beta: at 80 in fp32.
     """
-    return -(-alpha * side.mean_B).clamp(max=80).expm1() / alpha if alpha else side.mean_B
+    if not alpha:
+        return side.mean_B
+    return -(-alpha * side.mean_B).clamp(max=room(side.mean_B, 80.0)).expm1() / alpha
 
 
 def cpo(x: Pairs, *, beta: Positive = 0.1, flip: FlipRate = 0.0, form: Form = "sigmoid") -> "Tensor":

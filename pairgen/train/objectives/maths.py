@@ -36,6 +36,11 @@ def log1mexp(a: "Tensor") -> "Tensor":
     return (-a.expm1()).log().where(a > -math.log(2), (-a.exp()).log1p())
 
 
+def room(values: "Tensor", single: float) -> float:
+    """The greatest exponent taken: `single` in fp32 and below, in fp64 as far as a loss can still be a number."""
+    return single if values.dtype.itemsize < 8 else 700.0
+
+
 def joined(first_B: "Tensor", second_B: "Tensor") -> "Tensor":
     """The values of desirable completions, then of undesirable ones."""
     from torch import cat

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from pairgen.train.objectives.maths import room
 from pairgen.train.objectives.views import Pairs, Side, needed
 
 if TYPE_CHECKING:
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 Divergence = Literal["reverse-kl", "forward-kl", "js", "alpha"]
 DivergenceAlpha = Annotated[float, Field(ge=0, lt=1)]
 
-LARGEST_EXPONENT = 80.0
-"""Where the alpha divergence's exponent stops, as in TRL."""
+SQUARABLE = 36.0
+"""The greatest exponent in fp32: a loss may square what it gives, and a small beta or alpha enlarge it."""
+
+STEEPEST = 80.0
+"""Where the alpha divergence's exponent stops in any precision, as in TRL."""
 
 
 def with_divergence(x: Pairs, kind: Divergence, alpha: float = 0.5) -> Pairs:
@@ -40,15 +44,10 @@ def _scored(side: Side, kind: Divergence, alpha: float) -> Side:
     if kind == "js":
         score_B = math.log(2) - (-u_B).logaddexp(u_B.new_zeros(()))
     elif kind == "forward-kl":
-        score_B = 1 - (-u_B).clamp(max=_room(u_B)).exp()
+        score_B = 1 - (-u_B).clamp(max=room(u_B, SQUARABLE)).exp()
     else:
-        score_B = ((alpha - 1) * u_B).clamp(max=min(LARGEST_EXPONENT, _room(u_B))).expm1() / (alpha - 1)
+        score_B = ((alpha - 1) * u_B).clamp(max=min(STEEPEST, room(u_B, SQUARABLE))).expm1() / (alpha - 1)
     return replace(side, logps_B=score_B, ref_B=score_B.new_zeros(()).expand_as(score_B))
-
-
-def _room(u_B: "Tensor") -> float:
-    """The greatest exponent whose power fp32 can still square, or fp64 can hold."""
-    return 36.0 if u_B.dtype.itemsize < 8 else 700.0
 
 
 def with_ld(x: Pairs, alpha: float) -> Pairs:

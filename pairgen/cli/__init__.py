@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from pairgen.cli import doctor, plan, report, run, show, status, train, world
+from pairgen.cli import doctor, plan, report, run, score, show, status, train, world
 from pairgen.errors import PairgenError
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("plan")(plan.plan)
 app.command("train")(train.train)
+app.command("score")(score.score)
 app.command("status")(status.status)
 app.command("show")(show.show)
 app.command("report")(report.report)

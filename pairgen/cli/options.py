@@ -16,6 +16,31 @@ RunDir = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
 
 
+def columns_of(given: str | None) -> dict[str, str]:
+    """`prompt=question,chosen=better` as a mapping. Raises UsageError for anything else."""
+    from pairgen.errors import UsageError
+
+    pairs = [item.partition("=") for item in given.split(",")] if given else []
+    for part, equals, column in pairs:
+        if not (part and equals and column):
+            raise UsageError(f"--columns {given!r}: write it as prompt=question,chosen=better")
+    return {part.strip(): column.strip() for part, _, column in pairs}
+
+
+def model_at(name: str) -> Path:
+    """A model's folder. Raises UsageError when there is no model in it."""
+    from pairgen.engine import EngineConfig
+    from pairgen.errors import UsageError
+    from pairgen.models import model_folder
+
+    folder = model_folder(EngineConfig(use="train", model=name))
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"{folder}: no model here (no config.json)")
+    if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")):
+        raise UsageError(f"{folder}: no tokenizer here (no tokenizer.json); put the model's own beside it")
+    return folder
+
+
 def run_folder(given: Path | None, name: str) -> Path:
     """The run folder: the one given, or runs/<pipeline>."""
     return given if given is not None else Path("runs") / name

@@ -38,8 +38,8 @@ class Heldout:
                 return measure(policy, batch, config.needs)
 
         policy.model.eval()
-        plan = micro_batches(self.examples, config.micro_tokens, crew.parts)
-        out = joined(ranks.gathered(list(crew.map(look, ranks.mine(plan)))))
+        plan = micro_batches(self.examples, config.micro_tokens, max(crew.parts, ranks.size))
+        out = joined(ranks.map(look, plan, crew.map))
         policy.model.train()
         found = readings(out, self.known, is_reward=config.is_reward, delta=delta)
         with torch.no_grad():

@@ -37,6 +37,7 @@ from pairgen.train.ranks import ALONE, Ranks
 from pairgen.train.referee import Referee
 from pairgen.train.reward import check_rewards
 from pairgen.train.schedule import Order, learning_rate, make_optimizer
+from pairgen.train.sharding import shard
 from pairgen.train.sides import Known, readings
 from pairgen.train.step import Diverged, Stepper
 
@@ -61,45 +62,57 @@ def train(
     Sides are compared with the model in `reference` (`init` without one). `heldout` rows are measured
     along the way into `heldout.jsonl`. Run again after a crash, it goes on from the last kept state.
     `on_step` may raise to stop: the state is kept first. Raises UsageError when there is nothing to train
-    on, and Diverged when a number is no longer finite: the weights before that step are kept.
+    on, and Diverged when a number is no longer finite: the weights before that step are kept. Of several
+    `ranks` each calls this with the same arguments, and `on_step` is called on each.
     """
     make_dirs(out)
-    clear_temps(out)
+    ranks.told(lambda: clear_temps(out))
     data = _data(config, rows, init, out)
     held = None if heldout is None else _data(config, heldout, init, out)
     policy, origin = load(init, config), folder_digest(init)
-    judge, judge_origin = (load(reference, config), folder_digest(reference)) if reference else (policy, origin)
     with policy.autocast():
         (check_rewards if config.is_reward else check_trees)(policy.model, data.encoded.examples)
+    policy = shard(policy, ranks)
+    judge, judge_origin = policy, origin
+    if reference:
+        judge, judge_origin = shard(load(reference, config), ranks), folder_digest(reference)
     run = digest({"config": identity(config), "data": data.encoded.digest, "init": origin,
                   "reference": judge_origin, "bf16": policy.bf16})
-    with crew(policy.side_by_side) as workers:
+    with crew(policy.side_by_side and ranks.size == 1) as workers:
         referee = Referee(config, workers, judge, judge_origin, out, ranks)
         known = referee.known(data.encoded, data.vectors_ME)
         eyes = Heldout(held.encoded.examples, referee.known(held.encoded, held.vectors_ME)) if held else None
         live = Live(policy.trained, make_optimizer(config, policy.trained), referee.follower(policy))
-        done = checkpoint.restore(out, run, live)
+        done = checkpoint.restore(out, run, live, ranks)
         order = Order(config, [example.prompt.tobytes() for example in data.encoded.examples])
         stepper = Stepper(config, policy, workers, live.optimizer, ranks)
         with Notes(config, out, done.step, silent=not ranks.first) as notes:
             training = _Training(config, data.encoded.examples, order, stepper, referee, live, known, eyes, notes,
-                                 Keeper(config, init, out), done)
+                                 Keeper(config, init, out, ranks), done)
             training.look_at_the_start()
             while training.done.step < order.steps:
                 log = training.step()
                 training.keep()
                 if training.due(config.checkpoint_every):
-                    checkpoint.store(out, run, training.done, live)
-                try:
-                    if on_step:
-                        on_step(log)
-                except BaseException:
-                    checkpoint.store(out, run, training.done, live)
-                    raise
-    export(policy, init, out)
-    checkpoint.discard(out)
-    done = training.done
-    return TrainResult(done.step, done.tokens, done.seconds, last_log(out).metrics(), data.encoded.drops)
+                    checkpoint.store(out, run, training.done, live, ranks)
+                if stop := ranks.agreed(_stop(on_step, log)):
+                    checkpoint.store(out, run, training.done, live, ranks)
+                    raise stop
+    export(policy, init, out, ranks)
+    done, metrics = training.done, ranks.told(lambda: last_log(out).metrics())
+    if ranks.first:
+        checkpoint.discard(out)
+    return TrainResult(done.step, done.tokens, done.seconds, metrics, data.encoded.drops)
+
+
+def _stop(on_step: Callable[[StepLog], None] | None, log: StepLog) -> BaseException | None:
+    """What `on_step` raises, so that the state can be kept first, by all ranks."""
+    try:
+        if on_step:
+            on_step(log)
+    except BaseException as error:
+        return error
+    return None
 
 
 @dataclass(slots=True)
@@ -122,7 +135,8 @@ class _Training:
     def step(self) -> StepLog:
         """Take the next step and note its numbers."""
         started, number, config = time.monotonic(), self.done.step, self.config
-        torch.manual_seed(config.seed * 1_000_003 + number)  # for the dropout of adapters
+        # for the dropout of adapters, which ranks draw apart
+        torch.manual_seed(config.seed * 1_000_003 + number + 7_368_787_001 * self.stepper.ranks.rank)
         self._follow(number)
         rows, lr = self.order.at(number), learning_rate(config, number, self.order.steps)
         known = self.known.at(rows)

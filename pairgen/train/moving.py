@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pairgen.train.config import MovingReference
+from pairgen.train.sharding import own
 
 
 class Follower:
@@ -19,7 +20,7 @@ class Follower:
 
     def __init__(self, config: MovingReference, trained: dict[str, nn.Parameter]) -> None:
         self.config = config
-        self.weights: dict[str, Tensor] = {name: p.detach().clone() for name, p in trained.items()}
+        self.weights: dict[str, Tensor] = {name: own(p.detach()).clone() for name, p in trained.items()}
 
     def due(self, step: int) -> bool:
         """Whether the reference moves before this step."""
@@ -34,7 +35,7 @@ class Follower:
     def move(self, trained: dict[str, nn.Parameter]) -> None:
         """Go `mix` of the way to the policy."""
         for name, parameter in trained.items():
-            self.weights[name].lerp_(parameter.detach(), self.config.mix)
+            self.weights[name].lerp_(own(parameter.detach()), self.config.mix)
 
     @contextmanager
     def standing_in(self, trained: dict[str, nn.Parameter]) -> Iterator[None]:
@@ -48,4 +49,7 @@ class Follower:
     @torch.no_grad()
     def _swap(self, trained: dict[str, nn.Parameter]) -> None:
         for name, parameter in trained.items():
-            parameter.data, self.weights[name] = self.weights[name], parameter.data
+            policys = own(parameter.detach())  # in place: sharded weights are read from where they lie
+            before = policys.clone()
+            policys.copy_(self.weights[name])
+            self.weights[name].copy_(before)

@@ -24,8 +24,9 @@ from pairgen.train.encode import Encoded
 from pairgen.train.example import CHOSEN, REJECTED, SIDES, STRANGER, Example
 from pairgen.train.model import Policy
 from pairgen.train.outputs import measure
-from pairgen.train.packing import micro_batches
+from pairgen.train.packing import MicroBatch, micro_batches
 from pairgen.train.ranks import Ranks
+from pairgen.train.sides import Outputs
 
 CHUNK = 256  # examples packed together; any number gives the same log-probs
 
@@ -54,10 +55,8 @@ def cached_logps(
     key = digest({"weights": weights, "data": data.digest, "bf16": policy.bf16, "device": policy.device.type,
                   "tail": tail, "rows": len(wanted)})
     path = out / "reference" / f"{key[:16]}.safetensors"
-    if path.is_file():
-        parts = load(path.read_bytes())
-        table = Reference(parts["logps"], parts.get("tail"))
-    else:
+    table = ranks.told(lambda: _kept(path))
+    if table is None:
         table = compute_logps(config, policy, crew, data.examples, wanted, ranks)
         if ranks.first:
             make_dirs(path.parent)
@@ -65,6 +64,13 @@ def cached_logps(
             write_atomic(path, save({"logps": table.values_MS, **tails}))
     _check(table, data.examples, wanted, path)
     return table
+
+
+def _kept(path: Path) -> Reference | None:
+    if not path.is_file():
+        return None
+    parts = load(path.read_bytes())
+    return Reference(parts["logps"], parts.get("tail"))
 
 
 def compute_logps(
@@ -75,11 +81,14 @@ def compute_logps(
     # rows of one prompt together, so that it is computed once
     ordered = sorted(rows, key=lambda i: (examples[i].prompt.tobytes(), i))
 
-    @torch.no_grad()
+    def look(batch: MicroBatch) -> Outputs:
+        with torch.no_grad():  # a worker thread does not inherit it
+            return measure(policy, batch, config.needs, certainty=False)
+
     def work(index: Tensor) -> None:
-        plan = micro_batches([examples[i] for i in index.tolist()], config.micro_tokens, crew.parts, REFERRED)
-        parts = crew.map(lambda batch: measure(policy, batch, config.needs, certainty=False), ranks.mine(plan))
-        for out in ranks.gathered(list(parts)):
+        parts = max(crew.parts, ranks.size)
+        plan = micro_batches([examples[i] for i in index.tolist()], config.micro_tokens, parts, REFERRED)
+        for out in ranks.map(look, plan, crew.map):
             table[0, index[out.rows_R]] = out.values_RS.nan_to_num(nan=-torch.inf)
             if out.tail_RS is not None:
                 table[1, index[out.rows_R]] = out.tail_RS.nan_to_num(nan=-torch.inf)

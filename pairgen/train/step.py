@@ -23,8 +23,9 @@ from pairgen.train.model import Policy
 from pairgen.train.objectives import RunningMean
 from pairgen.train.outputs import measure
 from pairgen.train.packing import MicroBatch, micro_batches
-from pairgen.train.ranks import Ranks
+from pairgen.train.ranks import Ranks, Turn
 from pairgen.train.reductions import advanced, step_loss, step_totals
+from pairgen.train.sharding import whole
 from pairgen.train.sides import Known, Outputs, Reading, joined, readings
 
 
@@ -68,7 +69,6 @@ class Part:
     """A micro-batch done; the gradients are there if they were not yet added."""
 
     outputs: Outputs
-    tokens: int
     grads: tuple[Tensor, ...] | None
 
 
@@ -93,14 +93,14 @@ class Stepper:
             pulls, tokens = self._pulls(seen, known, totals, rewards), sum(batch.tokens for batch in plan)
             plan = self._plan(examples, LEARNT)
 
-        def work(batch: MicroBatch) -> Part:
-            out = measure(self.policy, batch, self.config.needs)
+        def work(turn: Turn[MicroBatch]) -> Part:
+            out = measure(self.policy, turn.item, self.config.needs)
             if pulls is not None:
                 loss = pulls.on(out)
             else:
                 mean = self._advance(rewards, out, known) if self.config.coupled else rewards
                 loss = step_loss(self.config, self._readings(out, known, mean), totals)
-            return Part(out.detach(), batch.tokens, self._backward(loss))
+            return Part(out.detach(), self._backward(loss if turn.counts else 0.0 * loss))
 
         parts = list(self._accumulated(work, plan))
         tokens += sum(batch.tokens for batch in plan)
@@ -131,8 +131,7 @@ class Stepper:
     @torch.no_grad()
     def _seen(self, plan: Sequence[MicroBatch]) -> Outputs:
         """The whole step's outputs, without gradients."""
-        parts = self.crew.map(self._look, self.ranks.mine(plan))
-        return joined(self.ranks.gathered(list(parts)))
+        return joined(self.ranks.map(self._look, plan, self.crew.map))
 
     def _look(self, batch: MicroBatch) -> Outputs:
         with torch.no_grad():  # a worker thread does not inherit it
@@ -155,17 +154,18 @@ class Stepper:
         loss.backward()  # type: ignore[no-untyped-call]
         return None
 
-    def _accumulated(self, work: Callable[[MicroBatch], Part], plan: Sequence[MicroBatch]) -> Iterator[Part]:
-        """Each part, its gradients added in the order of the plan."""
-        trained = list(self.policy.trained.values())
-        for part in self.crew.map(work, self.ranks.mine(plan)):
+    def _accumulated(self, work: Callable[[Turn[MicroBatch]], Part], plan: Sequence[MicroBatch]) -> Iterator[Part]:
+        """Each part of this rank, its gradients added in the order of the plan."""
+        trained, turns = list(self.policy.trained.values()), self.ranks.turns(plan)
+        for turn, part in zip(turns, self.crew.map(work, turns), strict=True):
             for parameter, grad in zip(trained, part.grads or (), strict=False):
                 parameter.grad = grad if parameter.grad is None else parameter.grad.add_(grad)
-            yield part
+            if turn.counts:
+                yield part
 
     def _clip(self) -> float:
         trained = list(self.policy.trained.values())
-        return float(nn.utils.clip_grad_norm_(trained, self.config.clip or math.inf))
+        return float(whole(nn.utils.clip_grad_norm_(trained, self.config.clip or math.inf)))
 
     def _refuse_what_is_not_finite(
         self, out: Outputs, examples: Sequence[Example], loss: float, norm: float

@@ -1,0 +1,54 @@
+"""Weights, gradients and optimizer state spread over the ranks: FSDP2, a decoder layer at a time.
+
+Each rank keeps its slice of every weight; a layer is put together where it is computed and taken apart
+after. What is trained are the slices, `DTensor`s. Weights travel and are reduced in fp32, and gradients
+are summed, not averaged: each rank's loss is its share of the step's. On CUDA and on CPUs it is the same
+code; gloo knows no average, so sums are asked for everywhere.
+"""
+
+import torch
+from torch import Tensor
+
+from pairgen.train.model import Policy
+from pairgen.train.ranks import Ranks
+
+
+def shard(policy: Policy, ranks: Ranks) -> Policy:
+    """The same policy with its weights spread over the ranks; alone, as it is.
+
+    The root is the scorer, the one module whose forward pass is the whole one. It is taken apart after
+    every pass too, so that parameters are slices whenever no pass is under way.
+    """
+    if ranks.size == 1:
+        return policy
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
+    mesh = init_device_mesh(policy.device.type, (ranks.size,))
+    for layer in [m for m in policy.model.modules() if type(m).__name__ in policy.model._no_split_modules]:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(policy.scorer, mesh=mesh, reshard_after_forward=True)
+    for module in policy.scorer.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
+    return policy
+
+
+def own(tensor: Tensor) -> Tensor:
+    """This rank's slice, sharing memory with the tensor; of a plain tensor, itself."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor put together on every rank; a plain one as it is. All ranks must ask."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def spread(slice_: Tensor, like: Tensor) -> Tensor:
+    """A tensor spread as another one is, from this rank's slice of it."""
+    if not hasattr(like, "to_local"):
+        return slice_.to(like.device)
+    made = torch.empty_like(like, requires_grad=False)
+    own(made).copy_(slice_)
+    return made

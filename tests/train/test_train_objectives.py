@@ -183,3 +183,23 @@ def test_the_rewards_bco_averages_are_of_both_sides_without_gradient() -> None:
     assert rewards_of(x, 0.5).tolist() == pytest.approx([*(0.5 * x.c).tolist(), *(0.5 * x.j).tolist()])
     assert not rewards_of(x, 0.5).requires_grad
     assert len(rewards_of(unpaired(x), 0.5)) == 5
+
+
+@pytest.mark.parametrize("use", OBJECTIVES)
+def test_the_defaults_of_a_loss_lie_within_its_own_limits_and_are_a_term_of_a_config(use: str) -> None:
+    from pairgen.train.config import Term
+
+    term = Term.model_validate({"use": use})
+    assert Term.model_validate({"use": use, **term.params}) == term
+
+
+@pytest.mark.parametrize(("use", "wrong"), [
+    ("dpo", {"beta": 0}), ("cdpo", {"flip": 0.5}), ("exo", {"noise": 0}), ("relative-po", {"tau": 0}),
+    ("relative-po-diagonal", {"own": 1.5}), ("kto", {"desirable_weight": -1}), ("bt", {"center": -0.1}),
+    ("cpo", {"form": "round"}), ("slic", {"delta": -1}), ("bco", {"delta": 0.5}),
+])
+def test_parameters_outside_their_limits_are_refused(use: str, wrong: dict[str, Any]) -> None:
+    from pairgen.train.config import Term
+
+    with pytest.raises(ValueError, match=f"loss {use!r}"):
+        Term.model_validate({"use": use, **wrong})

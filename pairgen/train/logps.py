@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pairgen.errors import UsageError
+from pairgen.train.attention import Layout, attention_inputs
 from pairgen.train.head import Shape, TokenLogps, score
 from pairgen.train.packing import MicroBatch, micro_batches
 
@@ -47,7 +48,8 @@ class Scorer(nn.Module):
 def states(decoder: Any, batch: MicroBatch) -> Tensor:
     """The decoder's hidden states of a micro-batch, [B, T, D]."""
     hidden_BTD: Tensor = decoder(
-        input_ids=batch.ids_BT, position_ids=batch.positions_BT, attention_mask=batch.mask_B1TT, use_cache=False,
+        input_ids=batch.ids_BT, position_ids=batch.positions_BT, use_cache=False,
+        **attention_inputs(decoder, Layout(batch.tree_BT, batch.branch_BT)),
     ).last_hidden_state
     return hidden_BTD
 

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from pairgen.errors import UsageError
 from pairgen.fs import adopt, make_dirs, remove, write_atomic
+from pairgen.train.attention import NAME
 from pairgen.train.config import Lora, TrainConfig
 from pairgen.train.crew import SMALL
 from pairgen.train.logps import Scorer
@@ -64,7 +62,7 @@ def load(folder: Path, config: TrainConfig) -> Policy:
     """Load a model for training. The same folder and seed give the same bits."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
-    attention = "pairgen_fp32" if bf16 and device.type == "cpu" else "sdpa"
+    attention = NAME if device.type == "cpu" else "sdpa"
     dtype = AutoConfig.from_pretrained(folder).dtype or torch.float32
     model = (load_reward(folder, config, attention) if config.is_reward else _language_model(folder, attention))
     _switch_dropout_off(model)
@@ -128,15 +126,3 @@ def save(policy: Policy, init: Path, out: Path) -> None:
     for path in kept:
         if path.name != "manifest.json" and not path.name.endswith(".index.json"):
             write_atomic(out / path.name, path.read_bytes())
-
-
-def _attention_in_fp32(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
-                       **kwargs: Any) -> tuple[Tensor, None]:
-    """SDPA in fp32 within bf16 autocast on a CPU, where its bf16 backward pass is five times slower."""
-    with torch.autocast("cpu", enabled=False):
-        out, _ = sdpa_attention_forward(module, query.float(), key.float(), value.float(), mask, **kwargs)
-    return out.to(query.dtype), None
-
-
-ALL_ATTENTION_FUNCTIONS["pairgen_fp32"] = _attention_in_fp32
-ALL_MASK_ATTENTION_FUNCTIONS["pairgen_fp32"] = sdpa_mask

@@ -80,7 +80,6 @@ class MicroBatch:
     positions_BT: Tensor
     tree_BT: Tensor
     branch_BT: Tensor
-    mask_B1TT: Tensor
     at_N: Tensor
     labels_N: Tensor
     branch_N: Tensor
@@ -191,7 +190,7 @@ def _collate(blocks: Sequence[Sequence[Tree]]) -> MicroBatch:
     trees, branches = torch.from_numpy(tree_BT), torch.from_numpy(branch_BT)
     return MicroBatch(
         ids_BT=torch.from_numpy(ids_BT), positions_BT=torch.from_numpy(positions_BT), tree_BT=trees,
-        branch_BT=branches, mask_B1TT=_mask(trees, branches), at_N=torch.from_numpy(np.concatenate(at)),
+        branch_BT=branches, at_N=torch.from_numpy(np.concatenate(at)),
         labels_N=torch.from_numpy(np.concatenate(labels).astype(np.int64)),
         branch_N=torch.repeat_interleave(tokens_K), tokens_K=tokens_K, last_K=torch.tensor(last),
         rows_R=rows_R, branch_RS=branch_RS, tokens=int((tree_BT >= 0).sum()),
@@ -206,11 +205,3 @@ def _table(uses: Sequence[tuple[int, int, int]]) -> tuple[Tensor, Tensor]:
     for row, side, k in uses:
         branch_RS[place[row], side] = k
     return torch.tensor(rows), branch_RS
-
-
-def _mask(tree_BT: Tensor, branch_BT: Tensor) -> Tensor:
-    """[B, 1, T, T], True where query may see key: not later, same tree, and prompt or own branch."""
-    width = tree_BT.shape[1]
-    same_tree_BTT = tree_BT[:, :, None] == tree_BT[:, None, :]
-    visible_BTT = (branch_BT[:, None, :] == 0) | (branch_BT[:, :, None] == branch_BT[:, None, :])
-    return (same_tree_BTT & visible_BTT & torch.ones(width, width, dtype=torch.bool).tril())[:, None]

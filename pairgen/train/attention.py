@@ -1,0 +1,271 @@
+"""Attention over prompt trees: each piece that is visible, by the fastest kernel there is, and nothing else.
+
+A branch sees its prompt and itself. So a tree is a causal square (the prompt with itself), one full
+rectangle (all branches on the prompt) and a small causal square per branch. torch's CPU flash kernel
+computes each of them without a mask and gives log-sum-exps, by which the two parts of a branch are
+joined. Going back, a piece is computed with the output and log-sum-exp of the whole row in place of its
+own, and so gives its part of the gradient. In a dense mask of T tokens all T^2 scores are computed.
+
+The kernel's way back is slow in bf16 (2 to 4 times the matrix products it is made of), so it is written
+out: two passes over the scores of some queries at a time, in bf16, all subtractions folded into the
+products that make them.
+
+Names: B blocks, H heads, G key-value heads, T tokens of a block, d head size, Q queries and K keys of a piece.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from pairgen.errors import UsageError
+
+NAME = "pairgen_trees"
+SHORT = 320
+"""Blocks up to this many tokens are computed densely: their pieces are too small to be worth a call each."""
+QUERIES = 256
+"""Queries whose scores are made at once on the way back: 2 MiB a head in bf16 at 4,096 keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Queries [first, last) of a block on keys [start, stop), causal if they are the same tokens."""
+
+    block: int
+    first: int
+    last: int
+    start: int
+    stop: int
+
+    @property
+    def is_causal(self) -> bool:
+        """A square: each token sees those before it and itself."""
+        return self.first == self.start
+
+    @property
+    def queries(self) -> tuple[slice, slice, slice]:
+        """Where the queries are in [B, H, T, ...]."""
+        return slice(self.block, self.block + 1), slice(None), slice(self.first, self.last)
+
+    @property
+    def keys(self) -> tuple[slice, slice, slice]:
+        """Where the keys are in [B, H, T, ...]."""
+        return slice(self.block, self.block + 1), slice(None), slice(self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Who sees whom in a micro-batch: tree numbers [B, T] (-1 is padding), branches [B, T] (0 is the prompt)."""
+
+    tree_BT: Tensor
+    branch_BT: Tensor
+
+    @cached_property
+    def pieces(self) -> list[Piece]:
+        """What is visible, squares first: they meet every token once."""
+        return _pieces(self.tree_BT, self.branch_BT)
+
+    @cached_property
+    def mask_B1TT(self) -> Tensor:
+        """[B, 1, T, T], True where query may see key: not later, same tree, and prompt or own branch."""
+        places_T = torch.arange(self.tree_BT.shape[1], device=self.tree_BT.device)
+        rows_B = torch.arange(len(self.tree_BT), device=self.tree_BT.device)
+        rule = mask_rule(self.tree_BT, self.branch_BT)
+        mask_BTT: Tensor = rule(rows_B[:, None, None], rows_B[:, None, None], places_T[:, None], places_T[None, :])
+        return mask_BTT[:, None]
+
+    @property
+    def visible(self) -> int:
+        """Scores that pieces compute, to be compared with B * T * T."""
+        squares = (p.last - p.first for p in self.pieces if p.is_causal)
+        return sum(n * (n + 1) // 2 for n in squares) + sum(
+            (p.last - p.first) * (p.stop - p.start) for p in self.pieces if not p.is_causal
+        )
+
+
+def mask_rule(tree_BT: Tensor, branch_BT: Tensor) -> Any:
+    """The rule as FlexAttention wants it: (block, head, query, key) to whether the query may see the key."""
+
+    def visible(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        same_tree = tree_BT[b, q] == tree_BT[b, k]
+        return (q >= k) & same_tree & ((branch_BT[b, k] == 0) | (branch_BT[b, q] == branch_BT[b, k]))
+
+    return visible
+
+
+def _pieces(tree_BT: Tensor, branch_BT: Tensor) -> list[Piece]:
+    squares: list[Piece] = []
+    rectangles: list[Piece] = []
+    for block, (tree_T, branch_T) in enumerate(zip(tree_BT.cpu().numpy(), branch_BT.cpu().numpy(), strict=True)):
+        changes = np.flatnonzero((np.diff(tree_T) != 0) | (np.diff(branch_T) != 0)) + 1
+        runs = pairwise([0, *changes.tolist(), len(tree_T)])
+        prompt = (0, 0)
+        for first, last in runs:
+            if tree_T[first] < 0:
+                continue
+            squares.append(Piece(block, first, last, first, last))
+            if branch_T[first] == 0:
+                prompt = (first, last)
+            elif first == prompt[1]:
+                rectangles.append(Piece(block, first, last, *prompt))
+            else:  # one rectangle for all branches of a tree
+                rectangles[-1] = replace(rectangles[-1], last=last)
+    return squares + rectangles
+
+
+class _Trees(torch.autograd.Function):
+    """softmax(scale q k') v, each query over what it may see; equal numbers of query and key heads."""
+
+    @staticmethod
+    def forward(ctx: Any, q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor, layout: Layout, scale: float) -> Tensor:
+        blocks, heads, tokens, _ = q_BHTd.shape
+        # laid out as the kernel does: heads innermost
+        out_BHTd = q_BHTd.new_zeros(blocks, tokens, heads, v_BHTd.shape[-1]).transpose(1, 2)
+        sums_BHT = torch.zeros(blocks, tokens, heads, dtype=_sums(q_BHTd.dtype)).transpose(1, 2)
+        for p in layout.pieces:
+            here, keys = p.queries, p.keys
+            out, sums = _flash(q_BHTd[here], k_BHTd[keys], v_BHTd[keys], p.is_causal, scale)
+            if p.is_causal:
+                out_BHTd[here], sums_BHT[here] = out, sums
+            else:
+                _join(out_BHTd[here], sums_BHT[here], out, sums)
+        ctx.layout, ctx.scale = layout, scale
+        ctx.save_for_backward(q_BHTd, k_BHTd, v_BHTd, out_BHTd, sums_BHT)
+        return out_BHTd
+
+    @staticmethod
+    def backward(ctx: Any, grad_BHTd: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        pulls = [torch.zeros_like(x) for x in saved[:3]]
+        back = _Products(grad_BHTd, *saved, ctx.scale) if saved[0].dtype == torch.bfloat16 else None
+        for p in ctx.layout.pieces:
+            here, keys = p.queries, p.keys
+            found = back(p) if back else _flash_back(grad_BHTd, *saved, p, ctx.scale)
+            for pull, part, place in zip(pulls, found, (here, keys, keys), strict=True):
+                if p.is_causal:  # squares come first and meet every token once
+                    pull[place] = part
+                else:
+                    pull[place] += part
+        return (*pulls, None, None)
+
+
+def _sums(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _flash(q: Tensor, k: Tensor, v: Tensor, is_causal: bool, scale: float) -> tuple[Tensor, Tensor]:
+    found: tuple[Tensor, Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        q, k, v, 0.0, is_causal, scale=scale)
+    return found
+
+
+def _flash_back(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, sums: Tensor, p: Piece,
+                scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    here, keys = p.queries, p.keys
+    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+        grad[here], q[here], k[keys], v[keys], out[here], sums[here], 0.0, p.is_causal, scale=scale)
+    return found
+
+
+class _Products:
+    """The gradients of pieces by matrix products in bf16, written out.
+
+    With p = exp(s q k' - sums) and D = rowsum(grad * out): dv = p' grad, ds = p * (grad v' - D), dq = s ds k,
+    dk = s ds' q. The subtractions are columns: -sums and -D, as a bf16 number and the bf16 number that is
+    missing, stand beside q and grad, ones beside k and v. So a score is touched twice, by exp and by *.
+    """
+
+    def __init__(self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, sums: Tensor, scale: float) -> None:
+        self.scale = scale
+        self.q, self.grad, self.k = q, grad, k
+        self.q_more = _beside(q * scale, -sums)
+        self.grad_more = _beside(grad, -(grad.float() * out).sum(-1))
+        ones = k.new_ones(*k.shape[:-1], 2)
+        self.k_more, self.v_more = torch.cat([k, ones], -1), torch.cat([v, ones], -1)
+
+    def __call__(self, p: Piece) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients by the piece's queries, keys and values."""
+        here, keys = (p.block, *p.queries[1:]), (p.block, *p.keys[1:])
+        q_HQd, grad_HQd, k_HKd = self.q_more[here], self.grad_more[here], self.k[keys].contiguous()
+        # scores are never transposed, the narrow matrices are
+        k_HdK, v_HdK = _flipped(self.k_more[keys]), _flipped(self.v_more[keys])
+        q_HdQ, grad_HdQ = _flipped(self.q[here]), _flipped(self.grad[here])
+        dq_HQd = torch.empty_like(q_HdQ).transpose(1, 2)
+        dk_HdK = torch.zeros(k_HKd.transpose(1, 2).shape)
+        dv_HdK = torch.zeros_like(dk_HdK)
+        for i in range(0, p.last - p.first, QUERIES):
+            j = min(i + QUERIES, p.last - p.first)
+            end = j if p.is_causal else p.stop - p.start
+            score = torch.bmm(q_HQd[:, i:j], k_HdK[:, :, :end]).exp_()
+            if p.is_causal:
+                score[:, :, i:].tril_()
+            dv_HdK[:, :, :end] += torch.bmm(grad_HdQ[:, :, i:j], score)
+            score *= torch.bmm(grad_HQd[:, i:j], v_HdK[:, :, :end])
+            dk_HdK[:, :, :end] += torch.bmm(q_HdQ[:, :, i:j], score)
+            dq_HQd[:, i:j] = torch.bmm(score, k_HKd[:, :end])
+        dk_HKd, dv_HKd = (x.transpose(1, 2)[None] for x in (dk_HdK.mul_(self.scale), dv_HdK))
+        return dq_HQd.mul_(self.scale)[None], dk_HKd, dv_HKd
+
+
+def _beside(x: Tensor, column: Tensor) -> Tensor:
+    """x with an fp32 column beside it, as two of its own precision."""
+    high = column.to(x.dtype)
+    low = (column - high).to(x.dtype)
+    return torch.cat([x, high[..., None], low[..., None]], -1)
+
+
+def _flipped(x_HTd: Tensor) -> Tensor:
+    return x_HTd.transpose(1, 2).contiguous()
+
+
+def _join(out: Tensor, sums: Tensor, more: Tensor, more_sums: Tensor) -> None:
+    """Two softmaxes over parts of the keys as one over all, in place of the first."""
+    both = torch.logaddexp(sums, more_sums)
+    old, new = (sums - both).exp_()[..., None], (more_sums - both).exp_()[..., None]
+    out.copy_(out * old + more * new)
+    sums.copy_(both)
+
+
+def tree_attention(q_BHTd: Tensor, k_BGTd: Tensor, v_BGTd: Tensor, layout: Layout, scale: float) -> Tensor:
+    """Attention of prompt trees on a CPU, [B, H, T, d]. Padding gives zeros."""
+    groups = q_BHTd.shape[1] // k_BGTd.shape[1]
+    k_BHTd, v_BHTd = (x.repeat_interleave(groups, 1) if groups > 1 else x for x in (k_BGTd, v_BGTd))
+    return _Trees.apply(q_BHTd, k_BHTd, v_BHTd, layout, scale)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *,
+            trees: Layout | None = None, scaling: float | None = None, **kwargs: Any) -> tuple[Tensor, None]:
+    """What Hugging Face's layers call: pieces of trees if there is a layout, one dense or causal call without."""
+    for name in ("softcap", "s_aux", "position_bias"):
+        if kwargs.get(name) is not None:
+            raise UsageError(f"{type(module).__name__} attends with {name!r}, which prompt trees do not: not supported")
+    kind = query.device.type
+    if torch.is_autocast_enabled(kind):
+        query, key, value = (x.to(torch.get_autocast_dtype(kind)) for x in (query, key, value))
+    with torch.autocast(kind, enabled=False):
+        if trees is not None:
+            scale = scaling or query.shape[-1] ** -0.5
+            return tree_attention(query, key, value, trees, scale).transpose(1, 2), None
+        if kind == "cpu":  # where a dense backward pass is slower in bf16
+            query, key, value = query.float(), key.float(), value.float()
+        found, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, **kwargs)
+        return found, None
+
+
+ALL_ATTENTION_FUNCTIONS[NAME] = _attend
+ALL_MASK_ATTENTION_FUNCTIONS[NAME] = sdpa_mask
+
+
+def attention_inputs(decoder: Any, layout: Layout) -> dict[str, Any]:
+    """The arguments of a decoder that make it see a layout."""
+    name = getattr(getattr(decoder, "config", None), "_attn_implementation", None)
+    if name == NAME and layout.tree_BT.shape[1] > SHORT:
+        return {"attention_mask": None, "trees": layout}
+    return {"attention_mask": layout.mask_B1TT}

@@ -151,7 +151,8 @@ def check_rewards(model: Any, examples: Sequence[Example]) -> None:
 
 def plain_reward(model: Any, ids: Sequence[int]) -> float:
     """The reward of a conversation by the model's own forward."""
-    return float(model(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=False).logits[0, 0])
+    logits_11: Tensor = model(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=False).logits
+    return logits_11[0, 0].item()
 
 
 def deviation(model: Any, ids: Sequence[int]) -> float:
@@ -159,5 +160,5 @@ def deviation(model: Any, ids: Sequence[int]) -> float:
     states_1TD = model.base_model(torch.tensor([list(ids)], device=model.device), use_cache=False).last_hidden_state
     weight_1D = next(p for name, p in getattr(model, HEAD).named_parameters() if "original_module" not in name)
     size = states_1TD.shape[-1]
-    length = states_1TD[0, -1].float().norm() * weight_1D.float().norm()
-    return length.item() / float(size) ** 0.5
+    length: Tensor = states_1TD[0, -1].float().norm() * weight_1D.float().norm() / size**0.5
+    return length.item()

@@ -46,7 +46,7 @@ class Term(Frozen):
     use: str
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     divergence: Literal["reverse-kl", "forward-kl", "js", "alpha"] = "reverse-kl"
-    divergence_alpha: float = Field(default=0.5, gt=0, lt=1)
+    divergence_alpha: float = Field(default=0.5, ge=0, lt=1)
     ld_alpha: float = Field(default=1.0, ge=0, le=1)
     wpo: bool = False
     params: dict[str, float | bool | str]
@@ -220,6 +220,8 @@ class TrainConfig(Frozen):
         kinds = {term.objective.on == "rewards" for term in self.objective}
         if len(kinds) > 1:
             raise ValueError("a reward head and a language model are two trainings: `bt` stands alone")
+        if sum("delta" in term.needs for term in self.objective) > 1:
+            raise ValueError("two terms with a running mean of rewards: they would share one, keep one of them")
         if self.warmup_steps and self.warmup_ratio:
             raise ValueError("warmup_steps and warmup_ratio are two ways to say one thing: give one")
         if self.moving_reference and not self.needs_reference:

@@ -69,6 +69,7 @@ def test_each_field_is_identity_or_placement(name: str) -> None:
     ({"objective": "kto", "kind_weights": {"replay": 2.0}}, "'kto' mixes rows"),
     ({"objective": [{"use": "apo-zero", "divergence": "js"}]}, "'apo-zero' takes no divergence"),
     ({"objective": [{"use": "bt"}, {"use": "nll"}]}, "stands alone"),
+    ({"objective": [{"use": "bco"}, {"use": "bco-pair-running"}]}, "keep one of them"),
     ({"warmup_steps": 3, "warmup_ratio": 0.1}, "give one"),
     ({"objective": "simpo", "moving_reference": {}}, "reads a reference"),
     ({"objective": [{"use": "dpo", "ld_alpha": 1.5}]}, "less than or equal to 1"),

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pairgen.train.settings import Settings
 
 STOPPED = "stopped: the state of the last step is kept; the same command goes on"
+RECORD = "train.yaml"  # not .json: those are the model's own files, copied and counted with its weights
 EARLY = "stopped before the first step; the same command starts again"
 
 
@@ -70,7 +72,27 @@ class Job:
         """Everything that was read and not trained on."""
         return [*self.rows.drops, *result.drops]
 
-    def record(self, result: "TrainResult") -> None:
+    @cached_property
+    def identity(self) -> str:
+        """The digest of everything that the weights depend on, as it was when it was first asked for."""
+        from pairgen.fingerprint import digest, folder_digest, identity
+
+        held = self.heldout.identity if self.heldout else None
+        judge = folder_digest(self.reference) if self.reference else None
+        return digest({
+            "config": identity(self.chosen.config), "data": [data.identity for data in self.rows.sets], "held": held,
+            "model": folder_digest(self.init), "reference": judge,
+        })
+
+    def done(self) -> dict[str, Any] | None:
+        """The record of this very training, if it is finished."""
+        import yaml
+
+        path = self.out / RECORD
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return found if found and found["identity"] == self.identity and any(self.out.glob("model*")) else None
+
+    def record(self, result: "TrainResult") -> dict[str, Any]:
         """Keep beside the checkpoint what made it, and each drop with its reason."""
         from dataclasses import asdict
 
@@ -80,17 +102,29 @@ class Job:
         from pairgen.fs import write_atomic
 
         drops = self.drops(result)
-        lines = "".join(json.dumps(asdict(drop)) + "\n" for drop in drops)
         body = {
-            "command": " ".join(["pairgen", *sys.argv[1:]]), "version": __version__, "said": self.said(),
-            "config": self.chosen.config.model_dump(mode="json"), "model": str(self.init),
-            "reference": str(self.reference or self.init), "rows": self.rows.count - len(result.drops),
-            "drops": counted(drops), "steps": result.steps, "tokens": result.tokens, "seconds": result.seconds,
-            "metrics": result.metrics,
+            "command": " ".join(["pairgen", *sys.argv[1:]]), "version": __version__, "identity": self.identity,
+            "said": self.said(), "config": self.chosen.config.model_dump(mode="json"), "model": str(self.init),
+            "reference": str(self.reference or self.init), "read": self.rows.count + len(self.rows.drops),
+            "rows": self.rows.count - len(result.drops), "drops": counted(drops),
+            "failed": sum(drop.failed for drop in drops), "steps": result.steps, "tokens": result.tokens,
+            "seconds": result.seconds, "metrics": result.metrics,
         }
+        lines = "".join(json.dumps(asdict(drop)) + "\n" for drop in drops)
         write_atomic(self.out / "drops.jsonl", lines.encode("utf-8", "surrogatepass"))
-        # not .json: those are the model's own files, copied and counted with its weights
-        write_atomic(self.out / "train.yaml", yaml.safe_dump(body, sort_keys=False, allow_unicode=True).encode())
+        self._keep_template()
+        write_atomic(self.out / RECORD, yaml.safe_dump(body, sort_keys=False, allow_unicode=True).encode())
+        return body
+
+    def _keep_template(self) -> None:
+        """Give the checkpoints the template they were trained with, so that engines ask them in it."""
+        from pairgen.fs import write_atomic
+        from pairgen.train.render import named_template
+
+        if self.chosen.config.chat_template is not None:
+            text = named_template(self.chosen.config.chat_template)
+            for weights in [*self.out.glob("*.safetensors"), *self.out.glob("*/model*.safetensors")]:
+                write_atomic(weights.parent / "chat_template.jinja", text.encode())
 
 
 def counted(drops: "Sequence[Drop]") -> dict[str, int]:
@@ -98,8 +132,8 @@ def counted(drops: "Sequence[Drop]") -> dict[str, int]:
     return dict(sorted(Counter(drop.reason for drop in drops).items()))
 
 
-def work(job: Job, quiet: bool) -> "TrainResult":
-    """Train with the terminal to ourselves."""
+def work(job: Job, quiet: bool) -> dict[str, Any]:
+    """Train with the terminal to ourselves, unless that is done; the record of it."""
     from pairgen.cli.display import display
     from pairgen.cli.terminal import only_ours
     from pairgen.errors import UsageError
@@ -114,11 +148,13 @@ def work(job: Job, quiet: bool) -> "TrainResult":
         lock(job.out / "lock"), only_ours(job.out / "output.log") as terminal,
         display(terminal, ["train"], quiet) as shown, _Stop() as stop,
     ):
+        if found := job.done():
+            if not quiet:
+                shown.say(f"{job.out}: done already, nothing to do (another --out, or delete it, to train again)")
+            return found
         for line in () if quiet else job.said():
             shown.say(line)
-        result = _trained(job, shown, stop)
-        job.record(result)
-        return result
+        return job.record(_trained(job, shown, stop))
 
 
 def _trained(job: Job, shown: "Display", stop: "_Stop") -> "TrainResult":

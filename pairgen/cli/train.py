@@ -4,15 +4,12 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pairgen.cli.job import Job, Rows, counted, work
 from pairgen.cli.options import AsJson
-
-if TYPE_CHECKING:
-    from pairgen.train.loop import TrainResult
 
 DATA = "A pairgen run, step or shard, a JSONL, JSON, CSV, Parquet or Arrow file, a saved dataset, a hub name."
 SET = "Override one value: learning_rate=5e-7, objective.dpo.beta=0.2, lora.r=16."
@@ -47,13 +44,16 @@ def train(
         raise UsageError("--out: in which folder should the checkpoint be? (or --dry-run)")
     sets = [open_data(path, split=split, columns=parts) for path in data]
     held = open_data(heldout, split=heldout_split or split, columns=parts) if heldout else None
-    job = Job(chosen, Rows(sets), held, _folder(model), _folder(reference) if reference else None, out)
+    init, judge = _folder(model), _folder(reference) if reference else None
+    if judge:
+        _check_same_tokens(init, judge)
+    job = Job(chosen, Rows(sets), held, init, judge, out)
     if dry_run:
         _dry_run(job, as_json=json_)
         return
-    result = work(job, quiet=quiet or json_)
-    _print_result(job, result, as_json=json_)
-    _complain(job, result, max_failed)
+    record = work(job, quiet=quiet or json_)
+    _print_result(job.out, record, as_json=json_)
+    _complain(job.out, record, max_failed)
 
 
 def _columns(given: str | None) -> dict[str, str]:
@@ -80,6 +80,18 @@ def _folder(name: str) -> Path:
     return folder
 
 
+def _check_same_tokens(init: Path, reference: Path) -> None:
+    """Log-probs of one model's tokens under another mean nothing unless they are the same tokens."""
+    from transformers import AutoTokenizer
+
+    from pairgen.errors import UsageError
+
+    ours, other = (AutoTokenizer.from_pretrained(folder).get_vocab() for folder in (init, reference))
+    if ours != other:
+        raise UsageError(f"--reference {reference}: its tokenizer has other tokens than that of {init}; "
+                         "compare with a model of the same family")
+
+
 # --- what is printed ----------------------------------------------------------------------------------
 
 TABLE = (
@@ -87,15 +99,12 @@ TABLE = (
 )
 
 
-def _print_result(job: Job, result: "TrainResult", *, as_json: bool) -> None:
-    lines = [json.loads(line) for line in (job.out / "log.jsonl").read_bytes().splitlines()]
+def _print_result(out: Path, record: dict[str, Any], *, as_json: bool) -> None:
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_bytes().splitlines()]
     first, last = lines[0], lines[-1]
     if as_json:
-        print(json.dumps({
-            "out": str(job.out), "steps": result.steps, "tokens": result.tokens, "seconds": result.seconds,
-            "rows": job.rows.count - len(result.drops), "drops": counted(job.drops(result)),
-            "first": first, "last": last,
-        }))
+        told = {name: record[name] for name in ("steps", "tokens", "seconds", "rows", "drops")}
+        print(json.dumps({"out": str(out), **told, "first": first, "last": last}))
         return
     from rich.console import Console
     from rich.table import Table
@@ -109,19 +118,17 @@ def _print_result(job: Job, result: "TrainResult", *, as_json: bool) -> None:
             values = [line.get(name) for line in shown]
             table.add_row(name.replace("_", " "), *("" if v is None else f"{v:.4g}" for v in values))
     Console(highlight=False).print(table)
-    if drops := counted(job.drops(result)):
+    if drops := record["drops"]:
         print(f"left out: {', '.join(f'{reason} {count:,}' for reason, count in drops.items())} (see drops.jsonl)")
-    print(f"checkpoint: {job.out}")
+    print(f"checkpoint: {out}")
 
 
-def _complain(job: Job, result: "TrainResult", limit: float) -> None:
+def _complain(out: Path, record: dict[str, Any], limit: float) -> None:
     from pairgen.errors import FailedRows
 
-    failed = sum(drop.failed for drop in job.drops(result))
-    read = job.rows.count + len(job.rows.drops)
-    if failed > limit * read:
-        raise FailedRows(f"complete, but {failed:,} of {read:,} rows were left out (limit {limit:.0%}): "
-                         f"see {job.out / 'drops.jsonl'}")
+    if record["failed"] > limit * record["read"]:
+        raise FailedRows(f"complete, but {record['failed']:,} of {record['read']:,} rows were left out (limit "
+                         f"{limit:.0%}): see {out / 'drops.jsonl'}")
 
 
 def _dry_run(job: Job, *, as_json: bool) -> None:

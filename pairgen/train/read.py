@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from pairgen import sources, store
 from pairgen.errors import UsageError, nearest
+from pairgen.fingerprint import JSON, file_digest
 from pairgen.records import Demonstration, Drop, Labelled, Message, Pair, Preference
 from pairgen.resources import resolve
 from pairgen.schema import schema_of
@@ -31,10 +32,14 @@ WHAT = "train reads Demonstration, Preference, Labelled or Pair rows"
 
 @dataclass(slots=True)
 class Data:
-    """An opened training set: what it is, its rows, and, once they are read, the records that were none."""
+    """An opened training set: what it is, its rows, and, once they are read, the records that were none.
+
+    `identity` is what the rows depend on: the bytes of the files, not where they are.
+    """
 
     path: str
     format: Format
+    identity: JSON
     rows: Iterator[TrainRow]
     drops: list[Drop] = field(default_factory=list)
 
@@ -56,7 +61,8 @@ def open_data(path: str | Path, *, split: str = "train", revision: str | None = 
         return _saved(name, folder, split, columns) if _is_saved(folder) else _step(name, folder)
     if folder.suffix == ".arrow" and folder.is_file() and _row_class(folder):
         return _shard(name, folder)
-    return _records(name, sources.read_records(name, split, revision), columns)
+    records = sources.read_records(name, split, revision)
+    return _records(name, sources.source_identity(name, split, revision), records, columns)
 
 
 # --- pairgen's own shards -----------------------------------------------------------------------------
@@ -73,7 +79,7 @@ def _step(name: str, folder: Path) -> Data:
     for shard in manifest.shards:
         _check_columns(folder / shard.name, kind)
     rows = map(_as_training_row, store.read_rows(folder))
-    return Data(name, Format(f"{kind} rows of step {manifest.name}", {}), rows)
+    return Data(name, Format(f"{kind} rows of step {manifest.name}", {}), {"step": manifest.digest}, rows)
 
 
 def _step_of_run(name: str, run: Path) -> tuple[Path, Manifest]:
@@ -99,7 +105,8 @@ def _shard(name: str, path: Path) -> Data:
     if kind not in READABLE:
         raise UsageError(f"{path}: holds {kind.rpartition(':')[2]} rows; {WHAT}")
     _check_columns(path, kind)
-    return Data(name, Format(f"{kind} rows of a shard", {}), map(_as_training_row, read_shard(path)))
+    rows = map(_as_training_row, read_shard(path))
+    return Data(name, Format(f"{kind} rows of a shard", {}), {"shard": file_digest(path)}, rows)
 
 
 def _check_columns(path: Path, kind: str) -> None:
@@ -159,15 +166,18 @@ def _saved(name: str, folder: Path, split: str, columns: Mapping[str, str] | Non
         if split not in found:
             raise UsageError(f"{name}: no split {split!r}: {nearest(split, map(str, found))}")
         found = found[split]
-    return _records(name, (Record(f"{name}[{i}]", row) for i, row in enumerate(found)), columns)
+    records = (Record(f"{name}[{i}]", row) for i, row in enumerate(found))
+    # its fingerprint survives saving and loading, and changes with every transformation
+    return _records(name, {"saved": str(found._fingerprint), "split": split}, records, columns)
 
 
-def _records(name: str, records: Iterator[Record], columns: Mapping[str, str] | None) -> Data:
+def _records(name: str, identity: JSON, records: Iterator[Record], columns: Mapping[str, str] | None) -> Data:
     first = next(records, None)
     if first is None:
         raise UsageError(f"{name}: holds no records")
     shape, build = recognise(first, columns)
-    data = Data(name, shape, iter(()))
+    parts: JSON = {**shape.columns}
+    data = Data(name, shape, {"source": identity, "format": shape.name, "columns": parts}, iter(()))
     data.rows = _built(chain([first], records), shape, build, data.drops)
     return data
 

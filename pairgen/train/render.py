@@ -87,7 +87,11 @@ class Renderer:
         return _Text(text, tuple(self._span(chat, text, turn) for turn in conversation.turns))
 
     def tokens(self, texts: Sequence[_Text]) -> Iterator[Tokens]:
-        """Token ids of each text, made together by all threads of the tokenizer."""
+        """Token ids of each text, equal ones made once, together by all threads of the tokenizer."""
+        known = dict(self._tokenised(list(dict.fromkeys(texts))))
+        return (known[text] for text in texts)
+
+    def _tokenised(self, texts: Sequence[_Text]) -> Iterator[tuple[_Text, Tokens]]:
         if not texts:
             return
         # not verbose: it warns of long texts, which become drops
@@ -100,7 +104,7 @@ class Renderer:
                 (int(np.searchsorted(ends, a, "right")), int(np.searchsorted(starts, b, "left"))) for a, b in text.spans
             )
             self._check_bos(ids, text)
-            yield Tokens(ids, spans, self._faithful(text, encoding.ids, spans))
+            yield text, Tokens(ids, spans, self._faithful(text, encoding.ids, spans))
 
     def _apply(self, chat: list[dict[str, str]], generation: bool = False) -> str:
         from jinja2 import TemplateError
@@ -137,14 +141,19 @@ class Renderer:
             raise UsageError(f"the chat template writes {count} BOS tokens: {text.text[:60]!r}; it must write one")
 
 
-def _template(tokenizer: Any, name: str | None) -> str:
+def named_template(name: str) -> str:
+    """The template called `plain`, or a jinja file's. Raises UsageError when it is neither."""
     if name == "plain":
         return PLAIN
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"chat_template {name!r}: neither 'plain' nor a readable jinja file ({error})") from error
+
+
+def _template(tokenizer: Any, name: str | None) -> str:
     if name is not None:
-        try:
-            return Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"chat_template {name!r}: neither 'plain' nor a readable jinja file ({error})") from error
+        return named_template(name)
     if not tokenizer.chat_template:
         found = tokenizer.name_or_path or type(tokenizer).__name__
         raise UsageError(f"the tokenizer of {found} has no chat template: set chat_template to 'plain' "

@@ -74,7 +74,7 @@ def test_a_training_leaves_a_checkpoint_a_log_and_what_made_it(
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[name], after[name]) for name in before)
     kept = yaml.safe_load((out / "train.yaml").read_text())
-    assert (kept["rows"], kept["drops"], kept["steps"], kept["model"]) == (32, {}, 12, str(model))
+    assert (kept["read"], kept["rows"], kept["drops"], kept["steps"]) == (32, 32, {}, 12)
     assert TrainConfig.model_validate(kept["config"]).epochs == 3
 
 
@@ -296,6 +296,40 @@ def test_too_many_rows_left_out_is_exit_3_with_the_checkpoint_kept(cli: Cli, mod
     drops = [json.loads(line) for line in (tmp_path / "out" / "drops.jsonl").read_text().splitlines()]
     assert [(d["stage"], d["reason"]) for d in drops] == [("train", "no-target")] * 3
     assert cli(*command, "--max-failed", "0.6").code == 0
+
+
+def test_the_same_command_again_has_nothing_to_do_and_another_trains_again(
+    cli: Cli, model: Path, data: Path, tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    command = ("train", "--data", data, "--model", model, "--out", out, *FAST)
+    first = cli(*command)
+    written = (out / "model.safetensors").stat().st_mtime_ns
+    again = cli(*command)
+    assert (again.code, again.out) == (0, first.out)
+    assert "done already, nothing to do" in again.err
+    assert (out / "model.safetensors").stat().st_mtime_ns == written
+    for change in (("--set", "seed=1"), ("--data", jsonl(tmp_path / "more.jsonl", pairs(3)))):
+        assert "done already" not in cli(*command, *change).err
+        assert "done already" in cli(*command, *change).err
+
+
+def test_a_checkpoint_keeps_the_template_it_was_trained_with(cli: Cli, model: Path, data: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    out = tmp_path / "out"
+    command = ("train", "--data", data, "--model", model, "--out", out, *FAST, "-q", "--set", "chat_template=plain")
+    assert cli(*command, "--set", "save_every=2").code == 0
+    for folder in (out, out / "checkpoint-2"):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        assert tokenizer.apply_chat_template([{"role": "user", "content": "q"}], tokenize=False) == "<bos>q"
+
+
+def test_a_reference_of_other_tokens_is_refused(cli: Cli, model: Path, data: Path, tmp_path: Path) -> None:
+    command = ("train", "--data", data, "--model", model, "--out", tmp_path / "out", *FAST)
+    said = cli(*command, "--reference", "builtin:world/seed-a")
+    assert said.code == 2
+    assert "its tokenizer has other tokens" in said.line
 
 
 # --- stopping -----------------------------------------------------------------------------------------

@@ -33,9 +33,25 @@ def _facts(found: Preview, drops: Mapping[str, int], config: TrainConfig) -> lis
     if found.cut_prompts or found.cut_completions:
         facts.append(("cut", f"{found.cut_prompts:,} prompts at their start, {found.cut_completions:,} completions at "
                              "their end (they lose the end-of-turn token)"))
+    if balance := _balance(found, config):
+        facts.append(("balance", balance))
     return [*facts, ("tokens", _tokens(found, config)),
             ("steps", f"{found.steps:,} ({config.epochs} x {found.rows:,} rows, {config.batch_size} a step)"),
             ("memory", _memory(found.memory, found, config))]
+
+
+def _balance(found: Preview, config: TrainConfig) -> str:
+    """KTO's advice, 2402.01306: weighted desirable rows should be 1 to 4/3 of the undesirable ones."""
+    term = next((term for term in config.objective if term.use == "kto"), None)
+    if term is None or not found.undesirable:
+        return ""
+    good, bad = (float(term.params[f"{side}desirable_weight"]) for side in ("", "un"))
+    ratio = good * found.desirable / (bad * found.undesirable)
+    said = f"{found.desirable:,} desirable x {good:g} to {found.undesirable:,} undesirable x {bad:g} is {ratio:.2f}"
+    if 1 <= ratio <= 4 / 3 or not found.desirable:
+        return said
+    wanted = found.desirable * good / found.undesirable
+    return f"{said}; KTO's authors want 1 to 1.33: objective.kto.undesirable_weight={wanted:.3g} makes it 1"
 
 
 def _tokens(found: Preview, config: TrainConfig) -> str:

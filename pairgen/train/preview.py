@@ -69,6 +69,8 @@ class Preview:
     """A training, foreseen. `drops` counts reasons, `longest` is the longest prompt + completion."""
 
     rows: int
+    desirable: int
+    undesirable: int
     drops: dict[str, int]
     cut_prompts: int
     cut_completions: int
@@ -96,8 +98,10 @@ def preview(config: TrainConfig, rows: Iterable[TrainRow], init: Path, reference
     encoded = encode(rows, tokenizer, config, positions_of(init))
     counted = _parameters(config, init)
     return Preview(
-        rows=len(encoded.examples), drops=_reasons(encoded), cut_prompts=encoded.cut_prompts,
-        cut_completions=encoded.cut_completions, tokens=_tokens(config, encoded.examples),
+        rows=len(encoded.examples), desirable=sum(e.chosen is not None for e in encoded.examples),
+        undesirable=sum(e.rejected is not None for e in encoded.examples), drops=_reasons(encoded),
+        cut_prompts=encoded.cut_prompts, cut_completions=encoded.cut_completions,
+        tokens=_tokens(config, encoded.examples),
         longest=max(len(e.prompt) + len(b.ids) for e in encoded.examples for b in e.sides if b),
         steps=total_steps(config, len(encoded.examples)), parameters=counted.all, trained=counted.trained,
         memory=_memory(config, counted, reference is not None), example=_shown(encoded.examples[0], tokenizer),
@@ -190,6 +194,8 @@ def _memory(config: TrainConfig, counted: _Counted, own_reference: bool) -> Memo
 
 def _shown(example: Example, tokenizer: Any) -> Shown:
     sides = {NAMES[place]: _pieces(branch, tokenizer) for place, branch in enumerate(example.sides) if branch}
+    if "stranger" in sides:  # measured for the KL, never learnt
+        sides["stranger"] = [Piece(piece.text, False) for piece in sides["stranger"]]
     return Shown(example.id, tokenizer.decode(example.prompt), sides)
 
 

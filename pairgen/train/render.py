@@ -98,11 +98,8 @@ class Renderer:
         encodings = self._tokenizer([t.text for t in texts], add_special_tokens=False, verbose=False).encodings
         for text, encoding in zip(texts, encodings, strict=True):
             ids = np.array(encoding.ids, dtype=np.int32)
-            starts, ends = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2).T
-            # a token across the border belongs to the answer: the prompt alone would not have made it
-            spans = tuple(
-                (int(np.searchsorted(ends, a, "right")), int(np.searchsorted(starts, b, "left"))) for a, b in text.spans
-            )
+            spans = tuple((_reaching(encoding, a, len(text.text)), _from(encoding, b, len(text.text)))
+                          for a, b in text.spans)
             self._check_bos(ids, text)
             yield text, Tokens(ids, spans, self._faithful(text, encoding.ids, spans))
 
@@ -159,6 +156,21 @@ def _template(tokenizer: Any, name: str | None) -> str:
         raise UsageError(f"the tokenizer of {found} has no chat template: set chat_template to 'plain' "
                          "(prompt, completion, EOS) or to the path of a jinja file")
     return str(tokenizer.get_chat_template())
+
+
+def _reaching(encoding: Any, place: int, length: int) -> int:
+    """The first token that reaches beyond a place in the text.
+
+    One across the border belongs to the answer that starts there: the prompt alone would not have made it.
+    """
+    found = (encoding.char_to_token(i) for i in range(place, length))  # white space may be in no token
+    return next((token for token in found if token is not None), len(encoding))
+
+
+def _from(encoding: Any, place: int, length: int) -> int:
+    """The first token that starts at a place in the text or later."""
+    token = _reaching(encoding, place, length)
+    return token + (token < len(encoding) and encoding.token_to_chars(token)[0] < place)
 
 
 def _squash(text: str) -> str:

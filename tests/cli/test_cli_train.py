@@ -149,6 +149,17 @@ def test_tokens_steps_and_drops_are_counted(cli: Cli, model: Path, tmp_path: Pat
     assert found["tokens"] == {"separate": 16 * 2 * (6 + 3), "trees_by_rows": 6 + 8 * 3, "trees_by_prompts": 6 + 8 * 3}
 
 
+def test_unpaired_rows_are_weighed_against_each_other(cli: Cli, model: Path, tmp_path: Path) -> None:
+    """2 desirable to 8 undesirable; the weight advised makes the ratio 1. A stranger is shown, not learnt."""
+    rows = [{"prompt": f"q{i}", "completion": f"a{i}", "label": i < 2} for i in range(10)]
+    command = ("train", "--data", jsonl(tmp_path / "p.jsonl", rows), "--model", model, *FAST, "--dry-run",
+               "--objective", "kto")
+    said = cli(*command).out
+    assert "2 desirable x 1 to 8 undesirable x 1 is 0.25; KTO's authors want 1 to 1.33" in said
+    assert said.endswith("chosen: ⟦a0<eos>⟧\nstranger: a1<eos>\n")
+    assert "8 undesirable x 0.25 is 1.00\n" in cli(*command, "--set", "objective.kto.undesirable_weight=0.25").out
+
+
 def test_mixing_by_prompts_costs_fewer_tokens_than_mixing_rows(model: Path, tmp_path: Path) -> None:
     rows = [{"prompt": f"ask {i % 8}", "chosen": f"a{i}", "rejected": f"b{i}"} for i in range(64)]
     config = TrainConfig(objective="dpo", learning_rate=1, batch_size=8)

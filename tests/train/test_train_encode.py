@@ -1,8 +1,10 @@
 """Which tokens are learnt, and which rows are not: by decoding back."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_model import TEMPLATE, build_tokenizer, demonstrations, preferences, turns
 
@@ -11,6 +13,7 @@ from pairgen.records import Demonstration, Labelled, Message, Messages, Preferen
 from pairgen.train import objectives
 from pairgen.train.config import TrainConfig
 from pairgen.train.encode import GOLD, STRANGER, Branch, Encoded, Example, TrainRow, encode
+from pairgen.train.render import _from, _reaching
 
 SFT = TrainConfig(learning_rate=1e-3)
 DPO = TrainConfig(objective="dpo", learning_rate=1e-3)
@@ -280,3 +283,15 @@ def test_turns_that_a_template_refuses_drop_the_row() -> None:
     row = Demonstration("bad", (Message("system", "s"), *turns("q", "a")), "k")
     encoded = encode([row, *demonstrations(1)], tokenizer, SFT, 256)
     assert [(d.row_id, d.reason) for d in encoded.drops] == [("bad", "template")]
+
+
+def test_borders_of_answers_are_found_as_by_the_offsets_of_all_tokens() -> None:
+    """Against a search of every token's offsets, over texts where one letter is several tokens."""
+    rng = random.Random(0)
+    for _ in range(100):
+        text = "".join(rng.choices(["a", "é", "😀", " ", "\n", "<eos>", "12"], k=rng.randint(1, 40)))
+        (encoding,) = TOKENIZER([text], add_special_tokens=False).encodings
+        starts, ends = np.array(encoding.offsets).reshape(-1, 2).T
+        for place in range(len(text) + 1):
+            assert _reaching(encoding, place, len(text)) == np.searchsorted(ends, place, "right")
+            assert _from(encoding, place, len(text)) == np.searchsorted(starts, place, "left")

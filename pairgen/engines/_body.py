@@ -1,6 +1,7 @@
 """Reading the body of a chat completion. Pure: a body kept for years reads the same."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,15 @@ def count_choices(raw: bytes) -> int:
         return 0
     choices = body.get("choices") if isinstance(body, dict) else None
     return len(choices) if isinstance(choices, list) else 0
+
+
+COMPLETION_TOKENS = re.compile(rb'"completion_tokens"\s*:\s*(\d+)')
+
+
+def count_tokens(raw: bytes) -> int:
+    """The completion tokens a body tells; 0 when it tells none. Looks near the end only, where usage stands."""
+    found = COMPLETION_TOKENS.findall(raw, max(0, len(raw) - 2000))
+    return int(found[-1]) if found else 0
 
 
 def _read(raw: bytes) -> Any:

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from pairgen.errors import CredentialsError, PairgenError, RowError, UsageError
 
@@ -22,12 +23,23 @@ TOO_LONG = re.compile(
 RETRY = frozenset({408, 409, 425, 429})
 
 
+Kind = Literal["limit", "busy", "broken", "silent", "unreachable", "cut"]
+BUSY = frozenset({502, 503, 504, 529})
+DROPS = {"broken": "server_error", "silent": "timeout", "cut": "cut_off", "busy": "server_busy"}
+"""The reasons of drops, where a server answers others but not this one."""
+
+
 @dataclass
 class Retry(Exception):
-    """The server cannot answer now. `after` is how many seconds it asks to be left alone, if it says."""
+    """The server cannot answer now. `after` is how many seconds it asks to be left alone, if it says.
+
+    `kind`: refused for a limit, too busy, an error of its own, silent for too long, not to be reached,
+    or the connection was cut.
+    """
 
     reason: str
     after: float | None = None
+    kind: Kind = "broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +79,8 @@ def meaning(fault: Fault, host: str, model: str, key_env: str | None) -> Excepti
     if fault.status in (401, 403) or fault.code in BAD_KEY:
         return CredentialsError(f"{host} refuses the key ({key}; {fault.said})")
     if fault.status in RETRY or fault.status >= 500:
-        return Retry(f"{fault.said} {fault.message}".strip(), retry_after(fault.headers))
+        kind: Kind = "limit" if fault.status == 429 else "busy" if fault.status in BUSY else "broken"
+        return Retry(f"{fault.said} {fault.message}".strip(), retry_after(fault.headers), kind)
     if fault.status == 404 or fault.code in NOT_OFFERED:
         return _not_offered(fault, host, model)
     if fault.status < 400 or fault.status == 405:

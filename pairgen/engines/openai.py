@@ -1,60 +1,88 @@
 """Any OpenAI-compatible server: hosted, `vllm serve`, Ollama.
 
-Retries live here and nowhere else: bounded in count and in time, with jitter, and a server that asks
-for a pause gets it. An error that will not go away stops the run at once and is remembered, so that no
-further call is made. The body is kept as received; reading it is pure and may be repeated.
+Retries live here and nowhere else: bounded in count and in time, with jitter. Waiting for a limit is no
+retry: the gate that all engines of a host and key share holds everyone back (see `_limits`). An error
+that will not go away stops the run at once and is remembered, so that no further call is made. The body
+is kept as received; reading it is pure and may be repeated.
 """
 
 import asyncio
+import random
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
-from tenacity.stop import stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_random_exponential
 
 from pairgen.engine import Completion, Engine, EngineConfig, Request
-from pairgen.engines._body import count_choices, joined, samples
-from pairgen.engines._faults import Retry, meaning, read_fault
+from pairgen.engines._body import count_choices, count_tokens, joined, samples
+from pairgen.engines._faults import DROPS, Retry, meaning, read_fault
 from pairgen.engines._host import OPENAI, host_of, key_for, read_key
-from pairgen.engines._reply import printable
-from pairgen.errors import CredentialsError, Stopped, UsageError
+from pairgen.engines._limits import Gate, Ticket, forget, gate_of
+from pairgen.engines._wire import chat_body, encode, prompt_tokens, token_field
+from pairgen.errors import CredentialsError, RowError, Stopped, UsageError
 from pairgen.fingerprint import JSON, Runtime
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    from pairgen.engines._http import Answer, Line
 
+CHAT = "/chat/completions"
 BACKOFF = wait_random_exponential(multiplier=0.5, max=30)
+HOPELESS = 3
+"""Tries of a server that has never been reached."""
 
 
 class OpenAIConfig(EngineConfig):
     """A model behind an HTTP API.
 
     `native_n: false` asks for the samples of a request one by one, each with its own seed. A failed
-    call is tried again up to `retries` times and `retry_seconds` in all; `timeout` bounds one call.
+    call is tried again up to `retries` times and `retry_seconds` in all; `timeout` bounds one call and
+    `silence` the seconds in it without a byte. `requests_per_minute` and `tokens_per_minute` are the
+    account's limits, shared by all engines of a host and key; without them they are learnt.
     `token_limit` is the name of the field that bounds completions: hosted OpenAI models want
-    `max_completion_tokens`, other servers `max_tokens`.
+    `max_completion_tokens`, other servers `max_tokens`. `extra` adds fields to every request (`logprobs`,
+    `reasoning_effort`) and `response_format` asks for JSON; `omit` leaves out what a server refuses.
     """
 
     use: Literal["openai"] = "openai"
     native_n: bool = True
+    response_format: dict[str, Any] | None = None
+    extra: dict[str, Any] = Field(default_factory=dict)
+    omit: tuple[Literal["temperature", "top_p", "seed", "stop"], ...] = ()
     base_url: Runtime[str] = f"https://{OPENAI}/v1"
     api_key_env: Runtime[str | None] = None
     timeout: Runtime[float] = Field(default=300.0, gt=0)
+    silence: Runtime[float] = Field(default=240.0, gt=0)
     retries: Runtime[int] = Field(default=6, ge=0)
     retry_seconds: Runtime[float] = Field(default=180.0, ge=0)
+    requests_per_minute: Runtime[float | None] = Field(default=None, gt=0)
+    tokens_per_minute: Runtime[float | None] = Field(default=None, gt=0)
     token_limit: Runtime[Literal["max_completion_tokens", "max_tokens"] | None] = None
 
     @model_validator(mode="after")
     def _check(self) -> "OpenAIConfig":
         if self.revision is not None:
             raise ValueError("revision: an API has none; a dated model name is one")
+        if taken := sorted({"model", "messages", "n", "stream", "max_tokens"} & self.extra.keys()):
+            raise ValueError(f"extra: {taken[0]!r} is not an extra field, pairgen sets it itself")
         return self
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What is added to every request."""
+        form = {"response_format": self.response_format} if self.response_format is not None else {}
+        return {**self.extra, **form}
+
     def answers_as(self, weights: str | None = None) -> JSON:
-        """Kind and model: where it is served is no part of it."""
-        return {"engine": "openai", "model": self.model}
+        """Kind and model, and what is asked beyond a stage's sampling: where it is served is no part of it."""
+        known: dict[str, JSON] = {"engine": "openai", "model": self.model}
+        if self.fields:
+            known["fields"] = self.fields
+        if self.omit:
+            known["omit"] = list(self.omit)
+        return known
 
     def check(self) -> None:
         """The key must be set, where one is needed."""
@@ -74,8 +102,12 @@ class OpenAIEngine:
     def __init__(self, config: OpenAIConfig, key_env: str | None, key: str | None) -> None:
         self._config, self._key_env, self._key = config, key_env, key
         self._host = host_of(config.base_url)
+        self._token_field = token_field(config.token_limit, self._host)
+        self._omit = frozenset(config.omit)
         self._fatal: CredentialsError | UsageError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._gate: Gate
+        self._line: Line
 
     @property
     def identity(self) -> JSON:
@@ -108,83 +140,71 @@ class OpenAIEngine:
         return bodies
 
     async def _ask(self, request: Request, offset: int, n: int) -> bytes:
-        """One call, tried again while that may help. Raises Stopped with one line when it did not."""
-        attempts = AsyncRetrying(
-            retry=retry_if_exception_type(Retry), wait=_pause, reraise=True,
-            stop=stop_after_attempt(self._config.retries + 1) | stop_before_delay(self._config.retry_seconds),
-        )
+        """One call, and more while that may help."""
+        self._connect()
+        body = encode(chat_body(
+            request, offset, n, model=self._config.model, token_limit=self._token_field,
+            extra=self._config.fields, omit=self._omit,
+        ))
+        call = _Call(self, body, prompt_tokens(request), request.sampling.max_tokens * n)
         try:
-            body: bytes = await attempts(self._call, request, offset, n)
+            return await call.once()
         except Retry as error:
-            raise Stopped(
-                f"{self._host} does not answer ({self._without_key(error.reason)}); "
-                "what was answered is kept, run again to go on"
-            ) from None
+            return await call.again(error)
         except (CredentialsError, UsageError) as error:
             self._fatal = error
             raise
-        return body
 
-    async def _call(self, request: Request, offset: int, n: int) -> bytes:
-        import openai
-
-        client, fields = self._client(), self._body(request, offset, n)
-        async with self._gate:
-            if self._fatal is not None:
-                raise type(self._fatal)(str(self._fatal))
-            try:
-                async with asyncio.timeout(self._config.timeout):
-                    answer = await client.chat.completions.with_raw_response.create(**fields)
-                    body: bytes = answer.content
-            except openai.APIStatusError as error:
-                answered = error.response
-                raise self._meaning(answered.status_code, answered.headers, answered.content) from None
-            except (openai.APIConnectionError, TimeoutError) as error:
-                detail = str(error.__cause__ or error) or f"no answer in {self._config.timeout:g} s"
-                raise Retry(f"{type(error).__name__}: {detail}") from None
-        self._refuse_error(body)
-        return body
-
-    def _refuse_error(self, body: bytes) -> None:
-        """Some gateways report an error with status 200."""
-        if b'"choices"' in body or b'"error"' not in body:
+    def refuse(self, answer: "Answer") -> None:
+        """Raise what an answer means that holds no completion."""
+        body = answer.body
+        if not 200 <= answer.status < 300:
+            raise self._meaning(answer.status, answer.headers, body)
+        if b'"choices"' in body:
             return
-        fault = read_fault(200, {}, body)
-        if fault.code or fault.message:
-            raise self._meaning(int(fault.code) if fault.code.isdecimal() else 500, {}, body)
+        if body.lstrip()[:1] == b"<":
+            if self._gate.answered:  # what stands before the server, not the server
+                raise Retry(f"a web page in place of an answer: {body[:60]!r}", kind="busy")
+            raise UsageError(f"{self._host} answers with a web page, not with JSON: check base_url")
+        if b'"error"' in body:  # some gateways report an error with status 200
+            fault = read_fault(200, {}, body)
+            if fault.code or fault.message:
+                raise self._meaning(int(fault.code) if fault.code.isdecimal() else 500, {}, body)
 
     def _meaning(self, status: int, headers: Any, body: bytes) -> Exception:
-        fault = read_fault(status, headers, self._without_key(body.decode("utf-8", "replace")).encode())
+        fault = read_fault(status, headers, self.without_key(body.decode("utf-8", "replace")).encode())
         return meaning(fault, self._host, self._config.model, self._key_env)
 
-    def _without_key(self, text: str) -> str:
+    def without_key(self, text: str) -> str:
+        """A text that may be shown."""
         return text.replace(self._key, "[key]") if self._key else text
 
-    def _body(self, request: Request, offset: int, n: int) -> dict[str, Any]:
-        from openai import Omit
+    def given_up(self, error: Retry) -> Stopped:
+        """The one line for a server that does not answer."""
+        return Stopped(
+            f"{self._host} does not answer ({self.without_key(error.reason)}); "
+            "what was answered is kept, run again to go on"
+        )
 
-        options, config = request.sampling, self._config
-        limit = config.token_limit or ("max_completion_tokens" if self._host == OPENAI else "max_tokens")
-        body: dict[str, Any] = {
-            "model": config.model, "temperature": options.temperature, "top_p": options.top_p,
-            "messages": [{"role": m.role, "content": printable(m.content)} for m in request.messages],
-            "seed": request.seed + request.first + offset, limit: options.max_tokens,
-        }
-        if n > 1:
-            body["n"] = n
-        if options.stop:
-            body["stop"] = list(options.stop)
-        if self._key is None:
-            body["extra_headers"] = {"Authorization": Omit()}
-        return body
+    def stop_if_dead(self) -> None:
+        """Raise again what made every further call pointless."""
+        if self._fatal is not None:
+            raise type(self._fatal)(str(self._fatal))
 
-    def _client(self) -> "AsyncOpenAI":
-        """The client of the running loop: a connection cannot outlive its loop."""
+    def _connect(self) -> None:
+        """Connections of the running loop: they cannot outlive it."""
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop, self._gate = loop, asyncio.Semaphore(self._config.concurrency)
-            self._open_client = new_client(self._config, self._key)
-        return self._open_client
+        if self._loop is loop:
+            return
+        from pairgen.engines._http import Line
+
+        config = self._config
+        if self._loop is not None:
+            forget(config.base_url, self._key, config.concurrency)
+        self._loop, self._own = loop, asyncio.Semaphore(config.concurrency)
+        self._line = Line(config.base_url, self._key, config.timeout, config.silence)
+        self._gate = gate_of(config.base_url, self._key)
+        self._gate.join(config.concurrency, config.requests_per_minute, config.tokens_per_minute)
 
     def decode(self, raw: bytes) -> list[Completion]:
         """The samples of a body, or of a list of bodies. Pure. Raises RowError when there are none."""
@@ -206,27 +226,101 @@ class OpenAIEngine:
         """Close the connections of this loop."""
         if self._loop is asyncio.get_running_loop():
             self._loop = None
-            await self._open_client.close()
+            forget(self._config.base_url, self._key, self._config.concurrency)
+            await self._line.close()
 
 
-def new_client(config: OpenAIConfig, key: str | None) -> "AsyncOpenAI":
-    """A client that never retries by itself and follows no redirect: those would carry the key along."""
-    from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Omit
+class _Call:
+    """One completion that is asked for, and how often and how long it has failed."""
 
-    headers: dict[str, Any] = {}
-    if host_of(config.base_url) != OPENAI:
-        headers |= {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
-    return AsyncOpenAI(
-        api_key=key or "none", base_url=config.base_url, max_retries=0, timeout=config.timeout,
-        default_headers=headers,
-        http_client=DefaultAsyncHttpxClient(follow_redirects=False, timeout=config.timeout),
-    )
+    def __init__(self, engine: OpenAIEngine, body: bytes, prompt: int, most: int) -> None:
+        self._engine, self._config, self._gate = engine, engine._config, engine._gate
+        self._body, self._prompt, self._most = body, prompt, most
+        self._first: Ticket | None = None
+        self._failures = 0
+        self._seconds = 0.0
+
+    async def once(self) -> bytes:
+        """Ask. Raises Retry when that may be tried again, else what is wrong."""
+        engine, gate = self._engine, self._gate
+        async with engine._own:
+            ticket = await gate.enter(self._prompt, self._most)
+            self._first = self._first or ticket
+            began = time.monotonic()
+            try:
+                engine.stop_if_dead()
+                answer = await engine._line.post(CHAT, self._body)
+                engine.refuse(answer)
+            except Retry as error:
+                gate.failure(ticket, error)
+                if error.kind != "limit":
+                    self._failures += 1
+                    self._seconds += time.monotonic() - began
+                raise
+            finally:
+                gate.leave()
+            gate.success(ticket, answer.headers)
+            if gate.counts_tokens:
+                gate.settle(ticket, self._prompt, count_tokens(answer.body), self._most)
+            return answer.body
+
+    async def again(self, error: Retry) -> bytes:
+        """Ask until it is answered or has failed too often. `error` is what the first try came to."""
+        failed: Retry | None = error
+
+        async def attempt() -> bytes:
+            nonlocal failed
+            if failed is not None:
+                before, failed = failed, None
+                raise before
+            return await self.once()
+
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type(Retry), wait=self._pause, stop=self._hopeless, reraise=True
+        )
+        try:
+            body: bytes = await attempts(attempt)
+        except Retry as last:
+            raise self._verdict(last) from None
+        except (CredentialsError, UsageError) as fatal:
+            self._engine._fatal = fatal
+            raise
+        return body
+
+    def _pause(self, state: RetryCallState) -> float:
+        """Seconds before the next try. For a limit it is the gate that waits, for everyone."""
+        error = _error(state)
+        if error.kind == "limit":
+            return 0.0
+        return max(BACKOFF(state), (error.after or 0.0) * random.uniform(1.0, 1.1))
+
+    def _hopeless(self, state: RetryCallState) -> bool:
+        error, config, gate = _error(state), self._config, self._gate
+        if (error.after or 0.0) > config.retry_seconds:
+            return True
+        if error.kind == "limit":  # nobody's fault as long as others are answered
+            return gate.unanswered() > config.retry_seconds and state.attempt_number > config.retries
+        if error.kind == "unreachable" and not gate.heard and self._failures >= HOPELESS:
+            return True
+        self._seconds += state.upcoming_sleep
+        return self._failures > config.retries or self._seconds > config.retry_seconds
+
+    def _verdict(self, last: Retry) -> Exception:
+        """Whose fault it is: this row's where others were answered in the meantime, else the server's."""
+        assert self._first is not None
+        gate = self._gate
+        others = gate.answered - self._first.answered
+        failed = gate.failed - self._first.failed - self._failures
+        own = others > failed if others or failed else last.kind == "broken"
+        if last.kind in DROPS and own:
+            return RowError(DROPS[last.kind], self._engine.without_key(last.reason))
+        return self._engine.given_up(last)
 
 
-def _pause(state: RetryCallState) -> float:
+def _error(state: RetryCallState) -> Retry:
     error = state.outcome.exception() if state.outcome else None
-    asked = error.after if isinstance(error, Retry) else None
-    return max(BACKOFF(state), asked or 0.0)
+    assert isinstance(error, Retry)
+    return error
 
 
 ENGINE = OpenAIConfig

@@ -21,6 +21,14 @@ REFUSAL = re.compile(
     r"|(?: am|['’]m) not comfortable)",
     re.IGNORECASE,
 )
+IDENTIFIER = re.compile(
+    # the names a revision prompt uses, and phrases that give away that there was an earlier answer
+    r"\{?\b(?:corrected|worsened)[ _]student[ _]solution\b\}?|\{?\bteacher[ _]reasoning\b\}?"
+    r"|\bstudent_solution(?:_[12])?\b|\bas a (?:minimal )?(?:revision|correction)\b"
+    r"|\b(?:this|the|my) (?:revised|corrected|worsened) (?:answer|solution|response)\b"
+    r"|\bthe student['’]s (?:original )?(?:answer|solution|response)\b",
+    re.IGNORECASE,
+)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
@@ -35,6 +43,16 @@ def is_refusal(text: str) -> bool:
 def leaks_marker(text: str) -> bool:
     """Whether a format marker of the construction prompt is left in the text."""
     return MARKERS.search(text) is not None
+
+
+def leaked_identifier(text: str, *given: str) -> str | None:
+    """The first name or phrase that tells a revision from an answer, unless one of `given` has it too.
+
+    A task about students may well speak of the student's answer; `given` are the task and what was revised.
+    """
+    known = {match.group().casefold() for source in given for match in IDENTIFIER.finditer(source)}
+    found = (match.group() for match in IDENTIFIER.finditer(text))
+    return next((name for name in found if name.casefold() not in known), None)
 
 
 def normalised(text: str) -> str:
@@ -55,4 +73,5 @@ def contrast(chosen: str, rejected: str) -> Contrast:
         jaccard=len(left & right) / len(union) if union else 1.0,
         levenshtein=Levenshtein.distance(chosen, rejected),
         length_ratio=len(rejected) / len(chosen) if chosen else 0.0,
+        chosen_chars=len(chosen), rejected_chars=len(rejected),
     )

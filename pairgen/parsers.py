@@ -6,6 +6,7 @@ A parser takes a reply and returns its named parts, or None when the reply does 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 VERDICT = re.compile(r"\[\[\s*(A|B|C|tie)\s*\]\]", re.IGNORECASE)
 ENDS_IN_VERDICT = re.compile(VERDICT.pattern + r"\W*\Z", re.IGNORECASE)
@@ -105,15 +106,138 @@ def parse_modified(reply: str) -> dict[str, str] | None:
     return parts if all(parts.values()) else None
 
 
+CHOICE = re.compile(r"\[\s*([12])\s*\]")
+ENDS_IN_CHOICE = re.compile(CHOICE.pattern + r"\W*\Z")
+
+
+def read_choice(text: str, finish: str = "stop") -> Verdict:
+    """Which of two numbered answers a judge picked, [1] as A and [2] as B: ok | multiple | none | truncated.
+
+    The last line that holds one decides. It is CLAIR's judge format; how its authors read it is not published.
+    """
+    if finish == "length" and not ENDS_IN_CHOICE.search(text):
+        return Verdict(None, "truncated")
+    for line in reversed(text.splitlines()):
+        found = set(CHOICE.findall(line))
+        if found:
+            return Verdict("AB"[int(found.pop()) - 1], "ok") if len(found) == 1 else Verdict(None, "multiple")
+    return Verdict(None, "none")
+
+
+def parse_choice(reply: str) -> dict[str, str] | None:
+    """{"choice": "A"} for a reply that picks the first answer, "B" for the second."""
+    verdict = read_choice(reply)
+    return {"choice": verdict.winner} if verdict.winner else None
+
+
+_NAME = r"(?:corrected|worsened)[ _]student[ _]solution"
+_BRACED = r"\{{1,2}[ ]*" + _NAME + r"[ ]*\}{1,2}"
+_DECORATION = r"(?P<mark>\*{0,3}|_{0,2}|`?)"
+SOLUTION_MARKERS = tuple(
+    re.compile(pattern, re.IGNORECASE | re.MULTILINE)
+    for pattern in (
+        # a heading: alone on its line or followed by a colon, braces or none, bold or not
+        rf"^[ \t>]*(?:\#{{1,6}}[ \t]*)?{_DECORATION}(?:{_BRACED}|{_NAME})"
+        r"(?:(?P=mark)[ \t]*:|:(?P=mark)|(?P=mark)[ \t]*$)",
+        rf"^[ \t>]*{_BRACED}",
+        _BRACED + r"\**[ \t]*:",
+        _BRACED,
+    )
+)
+"""Where a revision may begin, the clearest form first."""
+REASONING_MARKER = re.compile(r"\{{1,2}[ ]*teacher_reasoning[ ]*\}{1,2}|^\W*teacher[ _]reasoning\W*:", re.I | re.M)
+
+
+def parse_revision(reply: str) -> dict[str, str] | None:
+    """CLAIR's reasoning and revision: what stands before and after the marker of the corrected solution.
+
+    The last marker of the clearest form after the reasoning's own decides, so a name that is only
+    mentioned, before or after, cuts nothing off. None without a marker or with nothing behind it.
+    """
+    reasoning = REASONING_MARKER.search(reply)
+    start = reasoning.end() if reasoning else 0
+    for marker in SOLUTION_MARKERS:
+        found = [match for match in marker.finditer(reply) if match.start() >= start]
+        if found:
+            revision = reply[found[-1].end():].strip()
+            rationale = reply[start : found[-1].start()].strip(" \t\r\n:*_")
+            return {"revision": revision, "rationale": rationale} if revision else None
+    return None
+
+
+NOTEBOOK_MARKERS = tuple(
+    form.format(name) for name in ("Corrected", "Worsened")
+    for form in ("**{} Student Solution:**", "{{{}_student_solution}}:", "{{{}_student_solution}}")
+)
+"""The forms CLAIR's notebook looks for, in its order (names in braces are lower case)."""
+
+
+def parse_revision_notebook(reply: str) -> dict[str, str] | None:
+    """What CLAIR's published notebook reads, faults included: to repeat its results, not to make data.
+
+    The first form found anywhere decides, and the revision ends where the marker is named again.
+    """
+    forms = (form if form.startswith("*") else form.lower() for form in NOTEBOOK_MARKERS)
+    marker = next((form for form in forms if form in reply), None)
+    if marker is None:
+        return None
+    rationale, revision, *_ = reply.split(marker)
+    if "{teacher_reasoning}" in rationale:
+        rationale = rationale.split("{teacher_reasoning}")[1].strip(":")
+    return {"revision": revision.strip(), "rationale": rationale.strip()}
+
+
+_FINAL = (
+    re.compile(r"^\s*####\s*(.+?)\s*$", re.MULTILINE),
+    re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"),
+    re.compile(r"^[\s*_]*(?:A|Answer|Final answer)[*_]*\s*:[\s*_]*(.+?)[\s*_]*$", re.MULTILINE | re.IGNORECASE),
+    re.compile(r"\bthe (?:final )?answer is:?\s*(\S+)", re.IGNORECASE),
+)
+"""How a solution says its final answer: GSM8K's line, LaTeX's box, and two plain forms; the last one counts."""
+_NUMBER = re.compile(r"([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:/\d+)?)(?:\s*%|\s+[a-z].*)?", re.IGNORECASE)
+"""A number, with a percent sign or a unit behind it."""
+
+
+def final_answer(solution: str) -> str | None:
+    """The final answer of a worked solution in one spelling, None where it states none.
+
+    Numbers lose currency, thousands separators and units: "$1,234.50" and "1234.5 dollars" are one.
+    """
+    for form in _FINAL:
+        stated: list[str] = form.findall(solution)
+        if stated:
+            return _canonical(stated[-1])
+    return None
+
+
+def _canonical(stated: str) -> str | None:
+    plain = re.sub(r"\\(?:text|mathrm)\{[^{}]*\}|\\[,!;%$ ]|[$€£*`\\]", "", stated)
+    plain = re.sub(r"[dt]?frac\{([^{}]*)\}\{([^{}]*)\}", r"\1/\2", plain)
+    plain = re.sub(r"(?<=\d),(?=\d{3})", "", plain).strip().rstrip(".")
+    number = _NUMBER.fullmatch(plain)
+    if number is None:
+        return plain.casefold() or None
+    try:
+        return str(Fraction(number.group(1)))
+    except (ValueError, ZeroDivisionError):
+        return plain.casefold()
+
+
 PARSERS: dict[str, Callable[[str], dict[str, str] | None]] = {
     "verdict": parse_verdict,
     "tags": parse_tags,
     "modified": parse_modified,
+    "choice": parse_choice,
+    "revision": parse_revision,
+    "revision-notebook": parse_revision_notebook,
 }
 
 PARTS: dict[str, frozenset[str]] = {
     "verdict": frozenset({"verdict"}),
     "tags": frozenset({"category", "complexity", "length"}),
     "modified": frozenset({"modified", "answer"}),
+    "choice": frozenset({"choice"}),
+    "revision": frozenset({"revision", "rationale"}),
+    "revision-notebook": frozenset({"revision", "rationale"}),
 }
 """The named parts each parser returns, so that a stage can refuse a prompt that does not give its own."""

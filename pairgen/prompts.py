@@ -2,7 +2,8 @@
 
 Holes are filled in one pass and what fills them is never scanned again, so an instruction may hold
 braces. Declared `vars` must equal the holes found. The reply is read by a named parser or by a
-`pattern` with named groups.
+`pattern` with named groups. Blank lines around a section are not part of it; `ending` in the front
+matter is put after the user turn where a prompt must end in some.
 """
 
 import re
@@ -94,7 +95,10 @@ def parse_prompt(text: str, name: str) -> PromptFile:
         front = yaml.safe_load(head) or {}
         if not isinstance(front, dict) or front.keys() & {"name", "system", "user"}:
             raise UsageError(f"{name}: the front matter is a mapping of vars, parser or pattern, and source")
-        return PromptFile(name=name, **front, **sections)
+        ending = front.pop("ending", "")
+        if not isinstance(ending, str) or ending.strip():
+            raise UsageError(f"{name}: ending: blanks and line ends only, found {ending!r:.40}")
+        return PromptFile(name=name, **front, **_ended(sections, ending))
     except (ValidationError, yaml.YAMLError, TypeError) as error:
         raise UsageError(f"{name}: {_first_line(error)}") from error
 
@@ -107,6 +111,10 @@ def _sections(body: str, name: str) -> dict[str, str]:
     if len(set(pieces[::2])) != len(pieces[::2]):
         raise UsageError(f"{name}: two sections of one name; a line `# user` is always a heading")
     return {key: value.strip("\n") for key, value in zip(pieces[::2], pieces[1::2], strict=True)}
+
+
+def _ended(sections: dict[str, str], ending: str) -> dict[str, str]:
+    return sections | {"user": sections["user"] + ending} if "user" in sections else sections
 
 
 def _first_line(error: Exception) -> str:

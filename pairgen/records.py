@@ -24,8 +24,38 @@ Messages = tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Sampled:
+    """How a text was drawn: the sampling options sent with the request and the seed of the sample."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One sampled answer. `finish` is the engine's finish reason, `tokens` its length in tokens.
+
+    `score` is what its source gives it, on the source's scale; `critique` what a critic said of it.
+    """
+
+    text: str
+    model: str
+    finish: str
+    tokens: int
+    score: float | None = None
+    critique: str | None = None
+    sampled: Sampled | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Instruction:
-    """What a user asked. `category`, `complexity` (1-10) and `length` (bucket a-e) come from the tagger."""
+    """What a user asked. `category`, `complexity` (1-10) and `length` (bucket a-e) come from the tagger.
+
+    `answers` are the ones its source gives, scored or not; `reference` is the source's solution of a
+    task that can be checked.
+    """
 
     id: str
     messages: Messages
@@ -33,21 +63,13 @@ class Instruction:
     category: str | None = None
     complexity: int | None = None
     length: str | None = None
+    answers: tuple[Response, ...] = ()
+    reference: str | None = None
 
     @property
     def text(self) -> str:
         """The last user turn: what a judge is shown and what a rewriter rewrites."""
         return next(m.content for m in reversed(self.messages) if m.role == "user")
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """One sampled answer. `finish` is the engine's finish reason, `tokens` its length in tokens."""
-
-    text: str
-    model: str
-    finish: str
-    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +86,14 @@ class Contrast:
     """How far apart two texts are.
 
     `jaccard` is over sets of words and punctuation marks, in [0, 1]; `levenshtein` counts character edits;
-    `length_ratio` is len(rejected) / len(chosen) in characters.
+    `length_ratio` is len(rejected) / len(chosen) in characters, and the two lengths stand beside it.
     """
 
     jaccard: float
     levenshtein: int
     length_ratio: float
+    chosen_chars: int | None = None
+    rejected_chars: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +101,10 @@ class Pair:
     """Two answers to one instruction; `construction` says why chosen should be the better one.
 
     `modified` is the similar instruction that `rejected` really answers, where there is one.
-    `chosen_model` and `rejected_model` name what wrote each side; `raw` keeps the reply as received.
+    `chosen_model` and `rejected_model` name the engine role (or, of given answers, the model) that wrote
+    each side; `raw` keeps the reply as received. `rationale` is the reviser's or judge's reasoning,
+    `order` how the two were shown to a judge that picked, `rounds` how often chosen was revised,
+    starting from rejected. Scores are on the scale of their source.
     """
 
     id: str
@@ -90,6 +117,13 @@ class Pair:
     rejected_model: str
     contrast: Contrast
     raw: str
+    rationale: str | None = None
+    order: str | None = None
+    rounds: int | None = None
+    chosen_score: float | None = None
+    rejected_score: float | None = None
+    chosen_sampled: Sampled | None = None
+    rejected_sampled: Sampled | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from pairgen.records import Drop, Instruction, Message, Messages, messages_id
 from pairgen.schema import mend
 from pairgen.sources import Record, read_records, source_identity, source_name
 from pairgen.stage import RowStage
+from pairgen.stages._given import column_of, given_answers
 
 GUESSES = (
     "instruction", "prompt", "question", "text", "messages", "conversation", "conversations",
@@ -28,12 +29,14 @@ class Load(RowStage):
     """Read instructions. `column` is guessed among the usual names when it is not given.
 
     Of a conversation the turns up to the last user turn are kept. `limit` reads only the first rows;
-    instructions over `max_chars` are dropped, as are duplicates of the same conversation.
+    instructions over `max_chars` are dropped, as are duplicates of the same conversation. `answers`
+    names a column of given answers (UltraFeedback's `completions`), `reference` one that holds the
+    solution of a task that can be checked (GSM8K's `answer`).
     """
 
     reads: ClassVar[None] = None
     writes: ClassVar[type] = Instruction
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     path: Runtime[str]
     column: str | None = None
@@ -41,6 +44,8 @@ class Load(RowStage):
     revision: str | None = None
     limit: int | None = Field(default=None, ge=1)
     max_chars: int = Field(default=100_000, ge=1)
+    answers: str | None = None
+    reference: str | None = None
 
     def outside(self) -> JSON:
         """The identity of what is read."""
@@ -51,7 +56,12 @@ class Load(RowStage):
         name, empty = source_name(self.path), True
         for record in islice(read_records(self.path, self.split, self.revision), self.limit):
             empty, messages = False, self._messages(record)
-            yield self._check(Instruction(messages_id(messages), messages, name), record.where, seen)
+            row = Instruction(
+                messages_id(messages), messages, name,
+                answers=given_answers(record, self.answers) if self.answers else (),
+                reference=_reference(record, self.reference) if self.reference else None,
+            )
+            yield self._check(row, record.where, seen)
         if empty:
             raise UsageError(f"{self.path}: holds no rows")
 
@@ -107,6 +117,13 @@ def _turns(turns: list[Any], where: str) -> Messages:
     if not messages:
         raise UsageError(f"{where}: no user turn in the conversation")
     return tuple(messages)
+
+
+def _reference(record: Record, column: str) -> str:
+    value = column_of(record, column, "data.reference")
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise UsageError(f"{record.where}: {column} is {type(value).__name__}, not the text of a solution")
+    return mend(str(value))
 
 
 def _short(value: object) -> str:

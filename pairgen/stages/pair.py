@@ -14,6 +14,7 @@ from pairgen.engine import Completion, Request, Sampling
 from pairgen.prompts import Prompt
 from pairgen.records import Candidates, Drop, Pair, content_id
 from pairgen.stage import LLMStage, row_seed
+from pairgen.stages._pairing import drawn
 
 PROMPTS = {"similar-instruction": "similar.md", "direct-worse": "worse.md"}
 
@@ -31,7 +32,7 @@ class MakePair(LLMStage):
     writes: ClassVar[type] = Pair
     fills: ClassVar[frozenset[str]] = frozenset({"instruction", "answer"})
     parts: ClassVar[frozenset[str]] = frozenset({"answer"})
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     construction: Literal["similar-instruction", "direct-worse"] = "similar-instruction"
     prompt: Prompt
@@ -91,6 +92,8 @@ class MakePair(LLMStage):
             chosen=chosen, rejected=rejected, construction=self.construction, modified=modified,
             chosen_model=row.responses[0].model, rejected_model=self.engine,
             contrast=contrast(chosen, rejected), raw=reply.text,
+            chosen_sampled=row.responses[0].sampled,
+            rejected_sampled=drawn(self.sampling, row_seed(self.seed, row.id), index),
         )
 
     def _fault(self, instruction: str, modified: str | None, chosen: str, rejected: str) -> str | None:

@@ -9,6 +9,7 @@ from pairgen.engine import Completion, Request, Sampling
 from pairgen.prompts import Prompt
 from pairgen.records import Candidates, Drop, Instruction, Response
 from pairgen.stage import LLMStage, row_seed
+from pairgen.stages._pairing import drawn
 
 
 class Respond(LLMStage):
@@ -22,6 +23,7 @@ class Respond(LLMStage):
     writes: ClassVar[type] = Candidates
     fills: ClassVar[frozenset[str]] = frozenset({"instruction"})
     parts: ClassVar[frozenset[str]] = frozenset({"text"})
+    version: ClassVar[int] = 2
 
     prompt: Prompt | None = None
     n: int = Field(default=1, ge=1)
@@ -34,9 +36,10 @@ class Respond(LLMStage):
 
     def read(self, row: Instruction, replies: list[list[Completion]]) -> list[Candidates | Drop]:
         faults = [self._fault(reply) for reply in replies[0]]
+        seed = row_seed(self.seed, row.id)
         kept = tuple(
-            Response(r.text, self.engine, r.finish, r.completion_tokens)
-            for r, fault in zip(replies[0], faults, strict=True) if fault is None
+            Response(r.text, self.engine, r.finish, r.completion_tokens, sampled=drawn(self.sampling, seed, index))
+            for index, (r, fault) in enumerate(zip(replies[0], faults, strict=True)) if fault is None
         )
         if kept:
             return [Candidates(row.id, row, kept)]

@@ -4,6 +4,7 @@ Self-Taught Evaluators, Figure 7: the categories the instruction selection works
 """
 
 import re
+from dataclasses import replace
 from typing import ClassVar
 
 from pairgen.engine import Completion, Request, Sampling
@@ -34,7 +35,7 @@ class Tag(LLMStage):
             detail = "no category, complexity and length in the reply"
             return [Drop(row.id, self.id, "unparsed", detail, raw=reply)]
         complexity = int(tags["complexity"])
-        return [Instruction(row.id, row.messages, row.source, tags["category"], complexity, tags["length"])]
+        return [replace(row, category=tags["category"], complexity=complexity, length=tags["length"])]
 
 
 STAGE = Tag

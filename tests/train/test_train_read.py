@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pairgen import fingerprint
 from pairgen.errors import UsageError
@@ -24,9 +26,11 @@ from pairgen.records import (
     messages_id,
 )
 from pairgen.schema import schema_of
+from pairgen.sources import Record
 from pairgen.store import Manifest, StepWriter, seal
 from pairgen.train.example import TrainRow
-from pairgen.train.read import open_data, read_rows
+from pairgen.train.formats import ALIASES
+from pairgen.train.read import _records, open_data, read_rows
 
 USER, REPLY, OTHER = ({"role": "user", "content": "q"}, {"role": "assistant", "content": "good"},
                       {"role": "assistant", "content": "bad"})
@@ -383,3 +387,29 @@ def test_real_files_of_other_shapes_are_refused(real_data: Path) -> None:
     for name in ("llmbar/natural.json", "mt_bench/question.jsonl", "prometheus_eval/hhh_alignment_eval.json"):
         with pytest.raises(UsageError, match="no format has these columns"):
             open_data(real_data / name)
+
+
+# --- anything at all ----------------------------------------------------------------------------------
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("\n\nHuman: q")
+TURN = st.dictionaries(st.sampled_from(["role", "content", "from", "value", "tool_calls"]),
+                       SCALARS | st.sampled_from(["user", "assistant", "human", "gpt", "tool"]))
+VALUES = SCALARS | st.lists(TURN | SCALARS, max_size=3) | TURN
+COLUMNS = sorted({name for names in ALIASES.values() for name in names})
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(COLUMNS), VALUES, max_size=5) | VALUES, max_size=3))
+def test_any_records_are_rows_drops_or_one_line(records: list[Any]) -> None:
+    """Whatever stands in the columns, the outcome is a training row, a drop, or a UsageError of one line."""
+    numbered = (Record(f"x[{i}]", record) for i, record in enumerate(records))
+    refused = ""
+    try:
+        data = _records("x", None, numbered, None)
+        rows = list(data.rows)
+    except UsageError as error:
+        refused = str(error)
+    if refused:
+        assert "\n" not in refused
+        return
+    assert len(rows) + len(data.drops) == len(records)
+    assert all(isinstance(row, Preference | Labelled | Demonstration) for row in rows)

@@ -141,23 +141,30 @@ def _connect(ranks: Ranks) -> None:
 
 def _end(error: BaseException) -> NoReturn:
     """Raise the error on the rank that had it first; elsewhere leave quietly, with its exit code."""
-    lost = isinstance(error, RuntimeError) and "closed by peer" in str(error)
+    lost = _is_loss(error)
     if lost:
         time.sleep(LAST_WORDS / 4)  # whoever closed the connection has claimed the word by now
-    if not isinstance(error, Elsewhere) and _speaks():
+    if not isinstance(error, Elsewhere) and _speaks(otherwise=lost):
         if lost:
             raise Stopped("another process of this training was ended; the same command goes on "
                           "from the last state kept") from error
         raise error
     time.sleep(LAST_WORDS)
-    os._exit(130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1))
+    os._exit(130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 75 if lost else 1))
 
 
-def _speaks() -> bool:
-    """Whether this is the first rank that claims the word. Not if the store is gone: somebody else ended all."""
-    from torch.distributed import DistError, distributed_c10d
+def _is_loss(error: BaseException) -> bool:
+    """Whether another rank went away in the middle of something."""
+    from torch.distributed import DistError
+
+    return isinstance(error, DistError) or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))
+
+
+def _speaks(otherwise: bool) -> bool:
+    """Whether this is the first rank that claims the word; `otherwise` if the list went with its keeper."""
+    from torch.distributed import distributed_c10d
 
     try:
         return bool(distributed_c10d._get_default_store().add("pairgen/stopped", 1) == 1)
-    except (DistError, RuntimeError):
-        return False
+    except RuntimeError:
+        return otherwise

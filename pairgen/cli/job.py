@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from pairgen.cli.display import Display
@@ -146,7 +146,7 @@ def work(job: Job, quiet: bool) -> dict[str, Any]:
     make_dirs(job.out)
     with (
         lock(job.out / "lock"), only_ours(job.out / "output.log") as terminal,
-        display(terminal, ["train"], quiet) as shown, _Stop() as stop,
+        display(terminal, ["train"], quiet) as shown, _Stop(shown, terminal) as stop,
     ):
         if found := job.done():
             if not quiet:
@@ -189,7 +189,8 @@ def _note(log: Any) -> str:
 class _Stop:
     """First Ctrl-C or SIGTERM: finish the step, keep the state, leave. Second, or before any step: leave now."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: "Display", terminal: TextIO) -> None:
+        self._shown, self._terminal = shown, terminal
         self._before: dict[int, Any] = {}
         self._why: int | None = None
         self._stepping = False
@@ -210,11 +211,13 @@ class _Stop:
             raise self._error(self._why, STOPPED)
 
     def _handle(self, number: int, frame: object) -> None:
-        if not self._stepping:
-            raise self._error(number, EARLY)
-        if self._why is not None:
+        if not self._stepping:  # an exception here could end in the middle of an import, as another one
+            self._shown.stop()
+            print(f"pairgen: {EARLY}", file=self._terminal, flush=True)
+        if not self._stepping or self._why is not None:
             os._exit(self._error(number, STOPPED).exit_code)
         self._why = number
+        self._shown.stopping()
 
     def _error(self, number: int, message: str) -> Any:
         from pairgen.errors import Stopped

@@ -369,3 +369,18 @@ def test_ctrl_c_keeps_the_state_and_the_same_command_goes_on_to_the_same_weights
         assert process.returncode == 0
     weights = [load_file(tmp_path / out / "model.safetensors") for out in ("out", "whole")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_stop_before_the_first_step_is_one_line(model: Path, tmp_path: Path, number: int, code: int) -> None:
+    """Wherever it comes: here while libraries are being imported."""
+    data = jsonl(tmp_path / "pairs.jsonl", pairs(8))
+    process = launch("train", "--data", data, "--model", model, "--out", tmp_path / "out", *FAST, "-q")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (tmp_path / "out" / "output.log").exists():
+        time.sleep(0.005)
+    time.sleep(0.3)
+    os.kill(process.pid, number)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.count("\n")) == (code, 1)
+    assert err == "pairgen: stopped before the first step; the same command starts again\n"

@@ -30,8 +30,10 @@ from pairgen.errors import UsageError
 NAME = "pairgen_trees"
 SHORT = 320
 """Blocks up to this many tokens are computed densely: their pieces are too small to be worth a call each."""
-QUERIES = 256
-"""Queries whose scores are made at once on the way back: 2 MiB a head in bf16 at 4,096 keys."""
+SQUARE = 256
+"""Causal squares up to this size are computed whole on the way back in bf16; larger ones are cut into such."""
+SCORES = 1 << 20
+"""Scores made at once on the way back in bf16: 2 MiB, which caches hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,15 @@ class Piece:
     def is_causal(self) -> bool:
         """A square: each token sees those before it and itself."""
         return self.first == self.start
+
+    def split(self, limit: int) -> "list[Piece]":
+        """The same as rectangles and squares of at most so many tokens."""
+        if not self.is_causal or self.last - self.first <= limit:
+            return [self]
+        middle = (self.first + self.last) // 2
+        upper = Piece(self.block, self.first, middle, self.first, middle)
+        lower = Piece(self.block, middle, self.last, middle, self.last)
+        return [*upper.split(limit), Piece(self.block, middle, self.last, self.first, middle), *lower.split(limit)]
 
     @property
     def queries(self) -> tuple[slice, slice, slice]:
@@ -142,18 +153,23 @@ class _Trees(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_BHTd: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        pulls = [torch.zeros_like(x) for x in saved[:3]]
-        back = _Products(grad_BHTd, *saved, ctx.scale) if saved[0].dtype == torch.bfloat16 else None
-        for p in ctx.layout.pieces:
-            here, keys = p.queries, p.keys
-            found = back(p) if back else _flash_back(grad_BHTd, *saved, p, ctx.scale)
-            for pull, part, place in zip(pulls, found, (here, keys, keys), strict=True):
-                if p.is_causal:  # squares come first and meet every token once
-                    pull[place] = part
-                else:
-                    pull[place] += part
-        return (*pulls, None, None)
+        q_BHTd, k_BHTd, v_BHTd, out_BHTd, sums_BHT = ctx.saved_tensors
+        pulls = [_laid_out(x, _sums(x.dtype)) for x in (q_BHTd, k_BHTd, v_BHTd)]
+        if q_BHTd.dtype == torch.bfloat16:
+            back = _Products(grad_BHTd, q_BHTd, k_BHTd, v_BHTd, out_BHTd, sums_BHT, ctx.scale)
+            for p in ctx.layout.pieces:
+                for part in p.split(SQUARE):
+                    back(part, pulls)
+        else:
+            for p in ctx.layout.pieces:
+                _flash_back(grad_BHTd, q_BHTd, k_BHTd, v_BHTd, out_BHTd, sums_BHT, p, ctx.scale, pulls)
+        return (*(pull.to(q_BHTd.dtype) for pull in pulls), None, None)
+
+
+def _laid_out(x_BHTd: Tensor, dtype: torch.dtype) -> Tensor:
+    """Zeros in the shape of x, heads innermost, as the layers of a model want them."""
+    blocks, heads, tokens, size = x_BHTd.shape
+    return torch.zeros(blocks, tokens, heads, size, dtype=dtype).transpose(1, 2)
 
 
 def _sums(dtype: torch.dtype) -> torch.dtype:
@@ -167,62 +183,57 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, is_causal: bool, scale: float) -> tu
 
 
 def _flash_back(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, sums: Tensor, p: Piece,
-                scale: float) -> tuple[Tensor, Tensor, Tensor]:
+                scale: float, pulls: list[Tensor]) -> None:
+    """Add the gradients of a piece."""
     here, keys = p.queries, p.keys
-    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+    parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
         grad[here], q[here], k[keys], v[keys], out[here], sums[here], 0.0, p.is_causal, scale=scale)
-    return found
+    for pull, part, place in zip(pulls, parts, (here, keys, keys), strict=True):
+        pull[place] += part
 
 
 class _Products:
     """The gradients of pieces by matrix products in bf16, written out.
 
     With p = exp(s q k' - sums) and D = rowsum(grad * out): dv = p' grad, ds = p * (grad v' - D), dq = s ds k,
-    dk = s ds' q. The subtractions are columns: -sums and -D, as a bf16 number and the bf16 number that is
-    missing, stand beside q and grad, ones beside k and v. So a score is touched twice, by exp and by *.
+    dk = s ds' q. The subtractions are columns: -sums and -D, as a bf16 number and the bf16 number that it
+    lacks, stand beside q and grad, ones beside k and v. So a score is touched twice, by exp and by *.
     """
 
     def __init__(self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, sums: Tensor, scale: float) -> None:
-        self.scale = scale
-        self.q, self.grad, self.k = q, grad, k
-        self.q_more = _beside(q * scale, -sums)
-        self.grad_more = _beside(grad, -(grad.float() * out).sum(-1))
+        self.scale, self.size = scale, q.shape[-1]
+        self.q = _beside(q * scale, -sums)
+        self.grad = _beside(grad, -(grad.float() * out).sum(-1))
         ones = k.new_ones(*k.shape[:-1], 2)
-        self.k_more, self.v_more = torch.cat([k, ones], -1), torch.cat([v, ones], -1)
+        self.k, self.v = torch.cat([k, ones], -1), torch.cat([v, ones], -1)
 
-    def __call__(self, p: Piece) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients by the piece's queries, keys and values."""
-        here, keys = (p.block, *p.queries[1:]), (p.block, *p.keys[1:])
-        q_HQd, grad_HQd, k_HKd = self.q_more[here], self.grad_more[here], self.k[keys].contiguous()
-        # scores are never transposed, the narrow matrices are
-        k_HdK, v_HdK = _flipped(self.k_more[keys]), _flipped(self.v_more[keys])
-        q_HdQ, grad_HdQ = _flipped(self.q[here]), _flipped(self.grad[here])
-        dq_HQd = torch.empty_like(q_HdQ).transpose(1, 2)
-        dk_HdK = torch.zeros(k_HKd.transpose(1, 2).shape)
-        dv_HdK = torch.zeros_like(dk_HdK)
-        for i in range(0, p.last - p.first, QUERIES):
-            j = min(i + QUERIES, p.last - p.first)
-            end = j if p.is_causal else p.stop - p.start
-            score = torch.bmm(q_HQd[:, i:j], k_HdK[:, :, :end]).exp_()
+    def __call__(self, p: Piece, pulls: list[Tensor]) -> None:
+        """Add the gradients of a piece, which is a rectangle or a small square."""
+        dq, dk, dv = pulls
+        k_HKd, v_HKd = (x[p.block, :, p.start : p.stop].contiguous() for x in (self.k, self.v))
+        keys = (p.block, slice(None), slice(p.start, p.stop))
+        step = p.last - p.first if p.is_causal else max(32, SCORES // (len(k_HKd) * k_HKd.shape[1]) // 32 * 32)
+        for first in range(p.first, p.last, step):
+            here = (p.block, slice(None), slice(first, min(first + step, p.last)))
+            q_HQd, grad_HQd = self.q[here].contiguous(), self.grad[here].contiguous()
+            score_HQK = torch.bmm(q_HQd, k_HKd.transpose(1, 2)).exp_()
             if p.is_causal:
-                score[:, :, i:].tril_()
-            dv_HdK[:, :, :end] += torch.bmm(grad_HdQ[:, :, i:j], score)
-            score *= torch.bmm(grad_HQd[:, i:j], v_HdK[:, :, :end])
-            dk_HdK[:, :, :end] += torch.bmm(q_HdQ[:, :, i:j], score)
-            dq_HQd[:, i:j] = torch.bmm(score, k_HKd[:, :end])
-        dk_HKd, dv_HKd = (x.transpose(1, 2)[None] for x in (dk_HdK.mul_(self.scale), dv_HdK))
-        return dq_HQd.mul_(self.scale)[None], dk_HKd, dv_HKd
+                score_HQK.tril_()
+            dv[keys] += self._own(torch.bmm(score_HQK.transpose(1, 2), grad_HQd))
+            score_HQK *= torch.bmm(grad_HQd, v_HKd.transpose(1, 2))
+            dk[keys] += self._own(torch.bmm(score_HQK.transpose(1, 2), q_HQd))
+            dq[here].add_(self._own(torch.bmm(score_HQK, k_HKd)), alpha=self.scale)
+
+    def _own(self, x: Tensor) -> Tensor:
+        """Without the two columns."""
+        return x[..., : self.size]
 
 
 def _beside(x: Tensor, column: Tensor) -> Tensor:
-    """x with an fp32 column beside it, as two of its own precision."""
+    """x with an fp32 column beside it, as two of x's precision."""
     high = column.to(x.dtype)
     low = (column - high).to(x.dtype)
     return torch.cat([x, high[..., None], low[..., None]], -1)
-
-
-def _flipped(x_HTd: Tensor) -> Tensor:
-    return x_HTd.transpose(1, 2).contiguous()
 
 
 def _join(out: Tensor, sums: Tensor, more: Tensor, more_sums: Tensor) -> None:

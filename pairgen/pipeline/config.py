@@ -234,7 +234,7 @@ def parse_stages(values: Any, where: str, engines: Sequence[str]) -> tuple[Stage
     if not isinstance(values, list):
         raise UsageError(f"{where}: expected a list of stages")
     stages: list[Stage] = []
-    for index, value in enumerate(values):
+    for index, value in enumerate(step for value in values for step in _rounds(value, where)):
         label = f"{where}.{value.get('id', index) if isinstance(value, dict) else index}"
         stage: Stage = parse_plugin("pairgen.stages", "STAGE", value, label)
         if stage.id in {s.id for s in stages} | {"data"}:
@@ -243,6 +243,19 @@ def parse_stages(values: Any, where: str, engines: Sequence[str]) -> tuple[Stage
             raise UsageError(f"{label}.engine: no engine {stage.engine!r}: {nearest(stage.engine, engines)}")
         stages.append(stage)
     return tuple(stages)
+
+
+def _rounds(value: Any, where: str) -> list[Any]:
+    """A stage with `rounds: K` written out: a step for each of rounds 2 to K, the last under its own id."""
+    if not isinstance(value, dict) or "rounds" not in value:
+        return [value]
+    own = {key: item for key, item in value.items() if key != "rounds"}
+    last = value["rounds"]
+    if not isinstance(last, int) or isinstance(last, bool) or not 2 <= last <= 100:
+        raise UsageError(f"{where}.{own.get('id')}.rounds: a number from 2 (round 1 is `revise`), found {last!r:.40}")
+    later = {key: item for key, item in own.items() if key != "source"}
+    names = [f"{own.get('id')}-{n}" for n in range(2, last)] + [own.get("id")]
+    return [{**(later if i else own), "id": name, "round": i + 2} for i, name in enumerate(names)]
 
 
 def parse_parts(tree: Tree) -> Tree:

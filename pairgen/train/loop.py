@@ -30,14 +30,14 @@ from pairgen.train.export import Keeper, export
 from pairgen.train.heldout import Heldout
 from pairgen.train.logps import check_trees
 from pairgen.train.metrics import StepLog, numbers
-from pairgen.train.model import load, positions_of
+from pairgen.train.model import positions_of
 from pairgen.train.notes import Notes, last_log
 from pairgen.train.prompts import prompt_vectors
 from pairgen.train.ranks import ALONE, Ranks
 from pairgen.train.referee import Referee
 from pairgen.train.reward import check_rewards
 from pairgen.train.schedule import Order, learning_rate, make_optimizer
-from pairgen.train.sharding import shard
+from pairgen.train.sharding import loaded, opened
 from pairgen.train.sides import Known, readings
 from pairgen.train.step import Diverged, Stepper
 
@@ -69,13 +69,13 @@ def train(
     ranks.told(lambda: clear_temps(out))
     data = _data(config, rows, init, out)
     held = None if heldout is None else _data(config, heldout, init, out)
-    policy, origin = load(init, config), folder_digest(init)
-    with policy.autocast():
-        (check_rewards if config.is_reward else check_trees)(policy.model, data.encoded.examples)
-    policy = shard(policy, ranks)
+    policy, origin = loaded(init, config, ranks), folder_digest(init)
     judge, judge_origin = policy, origin
     if reference:
-        judge, judge_origin = shard(load(reference, config), ranks), folder_digest(reference)
+        judge, judge_origin = loaded(reference, config, ranks), folder_digest(reference)
+    with policy.autocast():
+        check = check_rewards if config.is_reward else check_trees
+        opened(policy, lambda: check(policy.model, data.encoded.examples))
     run = digest({"config": identity(config), "data": data.encoded.digest, "init": origin,
                   "reference": judge_origin, "bf16": policy.bf16})
     with crew(policy.side_by_side and ranks.size == 1) as workers:

@@ -58,8 +58,11 @@ def positions_of(folder: Path) -> int:
     return int(min(config.max_position_embeddings, window))
 
 
-def load(folder: Path, config: TrainConfig) -> Policy:
-    """Load a model for training. The same folder and seed give the same bits."""
+def load(folder: Path, config: TrainConfig, placed: bool = True) -> Policy:
+    """Load a model for training. The same folder and seed give the same bits.
+
+    Without `placed` its weights wait on the CPU for `sharding` to move each rank's slices to the device.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
     attention = NAME if device.type == "cpu" else "sdpa"
@@ -71,7 +74,7 @@ def load(folder: Path, config: TrainConfig) -> Policy:
         model.enable_input_require_grads()
     torch.manual_seed(config.seed)  # adapters start at random
     adapters = _with_adapters(model, config.lora, config.is_reward) if config.lora else None
-    model.to(device).train()
+    model.to(device if placed else "cpu").train()
     scorer = RewardScorer(model) if config.is_reward else Scorer(model)
     return Policy(model, scorer, adapters, device, bf16, dtype, config.is_reward)
 

@@ -6,23 +6,33 @@ are summed, not averaged: each rank's loss is its share of the step's. On CUDA a
 code; gloo knows no average, so sums are asked for everywhere.
 """
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
-from pairgen.train.model import Policy
+from pairgen.train.config import TrainConfig
+from pairgen.train.model import Policy, load
 from pairgen.train.ranks import Ranks
 
+T = TypeVar("T")
 
-def shard(policy: Policy, ranks: Ranks) -> Policy:
-    """The same policy with its weights spread over the ranks; alone, as it is.
 
-    The root is the scorer, the one module whose forward pass is the whole one. It is taken apart after
-    every pass too, so that parameters are slices whenever no pass is under way.
-    """
-    if ranks.size == 1:
-        return policy
+def loaded(folder: Path, config: TrainConfig, ranks: Ranks) -> Policy:
+    """A model loaded for training, its weights spread over the ranks; alone, in one piece."""
+    policy = load(folder, config, placed=ranks.size == 1)
+    if ranks.size > 1:
+        _shard(policy, ranks)
+    return policy
+
+
+def _shard(policy: Policy, ranks: Ranks) -> None:
+    """The root is the scorer, the one module whose forward pass is the whole one. It is taken apart after
+    every pass too, so that parameters are slices whenever no pass is under way."""
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import FSDPModule, fully_shard
+    from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
     mesh = init_device_mesh(policy.device.type, (ranks.size,))
     for layer in [m for m in policy.model.modules() if type(m).__name__ in policy.model._no_split_modules]:
@@ -32,7 +42,18 @@ def shard(policy: Policy, ranks: Ranks) -> Policy:
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
-    return policy
+    policy.scorer.opened = _do  # type: ignore[assignment]
+    register_fsdp_forward_method(policy.scorer, "opened")
+
+
+def _do(work: Callable[[], T]) -> T:
+    return work()
+
+
+def opened(policy: Policy, work: Callable[[], T]) -> T:
+    """`work` that calls the model past its scorer: all ranks do it, as a forward pass of the root."""
+    found: T = getattr(policy.scorer, "opened", _do)(work)
+    return found
 
 
 def own(tensor: Tensor) -> Tensor:

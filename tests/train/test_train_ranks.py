@@ -216,6 +216,14 @@ def test_a_stop_on_any_rank_ends_all_with_the_state_kept(init: Path, tmp_path: P
     assert (out / "resume-2" / "COMPLETE").is_file()
 
 
+def test_an_error_of_all_ranks_is_one_line(init: Path, tmp_path: Path) -> None:
+    job = Job(str(init), str(tmp_path / "out"), options={"objective": "dpo", "lora": {"targets": ["query"]}})
+    ended = two_ranks(tmp_path, job)
+    assert ended.codes == [2, 2]
+    (line,) = ended.said
+    assert "lora.targets: no linear layer 'query'" in line
+
+
 @pytest.mark.faults
 def test_divergence_ends_all_ranks_with_one_line_and_good_weights(init: Path, tmp_path: Path) -> None:
     options = {"learning_rate": 1e30, "clip": 0.0, "epochs": 5}

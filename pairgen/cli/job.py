@@ -5,7 +5,9 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -13,7 +15,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from pairgen.cli.display import Display
     from pairgen.records import Drop
+    from pairgen.train.advise import Advice
+    from pairgen.train.example import TrainRow
     from pairgen.train.loop import TrainResult
+    from pairgen.train.ranks import Ranks
     from pairgen.train.read import Data
     from pairgen.train.settings import Settings
 
@@ -40,13 +45,22 @@ class Rows:
         return [drop for data in self.sets for drop in data.drops]
 
 
+@dataclass(frozen=True, slots=True)
+class Own:
+    """How the model's own answers are drawn, where they are needed."""
+
+    samples: int
+    engine: str
+
+
 class Job:
     """What was asked for: how to train, on what, from which weights, to which folder."""
 
     def __init__(self, chosen: "Settings", rows: Rows, heldout: "Data | None", init: Path,
-                 reference: Path | None, out: Path | None) -> None:
-        self.chosen, self.rows, self.heldout = chosen, rows, heldout
+                 reference: Path | None, out: Path | None, own: Own) -> None:
+        self.chosen, self.rows, self.heldout, self.own = chosen, rows, heldout, own
         self.init, self.reference, self._out = init, reference, out
+        self.unscored: list[Drop] = []
 
     @property
     def out(self) -> Path:
@@ -70,7 +84,12 @@ class Job:
 
     def drops(self, result: "TrainResult") -> "list[Drop]":
         """Everything that was read and not trained on."""
-        return [*self.rows.drops, *result.drops]
+        return [*self.rows.drops, *self.unscored, *result.drops]
+
+    @property
+    def chooses(self) -> bool:
+        """Whether each pair chooses its anchor, for which it must be scored."""
+        return any(term.use == "apo-auto" for term in self.chosen.config.objective)
 
     @cached_property
     def identity(self) -> str:
@@ -81,7 +100,7 @@ class Job:
         judge = folder_digest(self.reference) if self.reference else None
         return digest({
             "config": identity(self.chosen.config), "data": [data.identity for data in self.rows.sets], "held": held,
-            "model": folder_digest(self.init), "reference": judge,
+            "model": folder_digest(self.init), "reference": judge, "own": asdict(self.own) if self.chooses else None,
         })
 
     def done(self) -> dict[str, Any] | None:
@@ -94,8 +113,6 @@ class Job:
 
     def record(self, result: "TrainResult") -> dict[str, Any]:
         """Keep beside the checkpoint what made it, and each drop with its reason."""
-        from dataclasses import asdict
-
         import yaml
 
         from pairgen import __version__
@@ -106,7 +123,7 @@ class Job:
             "command": " ".join(["pairgen", *sys.argv[1:]]), "version": __version__, "identity": self.identity,
             "said": self.said(), "config": self.chosen.config.model_dump(mode="json"), "model": str(self.init),
             "reference": str(self.reference or self.init), "read": self.rows.count + len(self.rows.drops),
-            "rows": self.rows.count - len(result.drops), "drops": counted(drops),
+            "rows": self.rows.count - len(self.unscored) - len(result.drops), "drops": counted(drops),
             "failed": sum(drop.failed for drop in drops), "steps": result.steps, "tokens": result.tokens,
             "seconds": result.seconds, "metrics": result.metrics,
         }
@@ -132,32 +149,61 @@ def counted(drops: "Sequence[Drop]") -> dict[str, int]:
     return dict(sorted(Counter(drop.reason for drop in drops).items()))
 
 
-def work(job: Job, quiet: bool) -> dict[str, Any]:
-    """Train with the terminal to ourselves, unless that is done; the record of it."""
-    from pairgen.cli.display import display
-    from pairgen.cli.terminal import only_ours
+def work(job: Job, quiet: bool) -> dict[str, Any] | None:
+    """Train with the terminal to ourselves, unless that is done; the record of it, on the first rank."""
+    from pairgen.train.ranks import join
+
+    with join() as ranks:
+        _check_out(job)
+        with _sitting(job, ranks, quiet) as (shown, stop):
+            if found := ranks.told(job.done):
+                if ranks.first and not quiet:
+                    shown.say(f"{job.out}: done already, nothing to do (another --out, or delete it, to train again)")
+                return found if ranks.first else None
+            for line in job.said() if ranks.first and not quiet else ():
+                shown.say(line)
+            result = _trained(job, shown, stop, ranks)
+            return job.record(result) if ranks.first else None
+
+
+def advice(job: Job, quiet: bool) -> "Advice":
+    """Ask which objective suits the data."""
+    from pairgen.train.advise import advise
+    from pairgen.train.ranks import ALONE
+
+    _check_out(job)
+    with _sitting(job, ALONE, quiet) as (shown, _):
+        for line in () if quiet else job.said():
+            shown.say(line)
+        return advise(job.rows, job.init, job.out, reference=job.reference, samples=job.own.samples,
+                      config=job.chosen.config, engine=job.own.engine)
+
+
+def _check_out(job: Job) -> None:
     from pairgen.errors import UsageError
-    from pairgen.fs import lock, make_dirs
 
     if job.out.resolve() == job.init.resolve():
         raise UsageError(f"--out {job.out}: is the folder of the model itself; name another")
     if job.out.exists() and not job.out.is_dir():
         raise UsageError(f"--out {job.out}: is a file; name a folder")
+
+
+@contextmanager
+def _sitting(job: Job, ranks: "Ranks", quiet: bool) -> "Iterator[tuple[Display, _Stop]]":
+    """The folder locked and the terminal ours, as long as we work; one process of several does both."""
+    from pairgen.cli.display import display
+    from pairgen.cli.terminal import only_ours
+    from pairgen.fs import lock, make_dirs
+
     make_dirs(job.out)
     with (
-        lock(job.out / "lock"), only_ours(job.out / "output.log") as terminal,
-        display(terminal, ["train"], quiet) as shown, _Stop(shown, terminal) as stop,
+        lock(job.out / "lock") if ranks.first else nullcontext(), only_ours(job.out / "output.log") as terminal,
+        display(terminal, ["train"], quiet or not ranks.first) as shown, _Stop(shown, terminal, ranks) as stop,
     ):
-        if found := job.done():
-            if not quiet:
-                shown.say(f"{job.out}: done already, nothing to do (another --out, or delete it, to train again)")
-            return found
-        for line in () if quiet else job.said():
-            shown.say(line)
-        return job.record(_trained(job, shown, stop))
+        yield shown, stop
 
 
-def _trained(job: Job, shown: "Display", stop: "_Stop") -> "TrainResult":
+def _trained(job: Job, shown: "Display", stop: "_Stop", ranks: "Ranks") -> "TrainResult":
     from pairgen.pipeline.progress import Meter
     from pairgen.store import Usage
     from pairgen.train.loop import train as run
@@ -172,12 +218,29 @@ def _trained(job: Job, shown: "Display", stop: "_Stop") -> "TrainResult":
         meter.tell(Usage(), note=_note(log))
         stop.check()
 
-    held = job.heldout.rows if job.heldout else None
-    result = run(job.chosen.config, job.rows, job.init, job.out, reference=job.reference, heldout=held, on_step=on_step)
+    rows: Any = job.rows
+    held: Any = job.heldout.rows if job.heldout else None
+    if job.chooses:
+        rows, job.unscored = _scored(job, rows, shown, ranks)
+        held = None if held is None else _scored(job, held, shown, ranks)[0]
+    result = run(job.chosen.config, rows, job.init, job.out, reference=job.reference, heldout=held, on_step=on_step,
+                 ranks=ranks)
     meter.done = meter.total = result.steps
     meter.drops = len(job.drops(result))
     meter.tell(Usage(), "done", f"{result.tokens:,} tokens trained on", force=True)
     return result
+
+
+def _scored(
+    job: Job, rows: "Iterable[TrainRow]", shown: "Display", ranks: "Ranks"
+) -> "tuple[list[TrainRow], list[Drop]]":
+    """The rows with the scores that apo-auto chooses by, made where they have none; and those without any."""
+    from pairgen.train.advise import with_scores
+
+    found = ranks.told(lambda: with_scores(job.chosen.config, rows, job.init, job.out, reference=job.reference,
+                                           samples=job.own.samples, engine=job.own.engine))
+    shown.say(found.said)
+    return found.rows, found.drops
 
 
 def _note(log: Any) -> str:
@@ -189,8 +252,8 @@ def _note(log: Any) -> str:
 class _Stop:
     """First Ctrl-C or SIGTERM: finish the step, keep the state, leave. Second, or before any step: leave now."""
 
-    def __init__(self, shown: "Display", terminal: TextIO) -> None:
-        self._shown, self._terminal = shown, terminal
+    def __init__(self, shown: "Display", terminal: TextIO, ranks: "Ranks") -> None:
+        self._shown, self._terminal, self._ranks = shown, terminal, ranks
         self._before: dict[int, Any] = {}
         self._why: int | None = None
         self._stepping = False
@@ -213,8 +276,10 @@ class _Stop:
     def _handle(self, number: int, frame: object) -> None:
         if not self._stepping:  # an exception here could end in the middle of an import, as another one
             self._shown.stop()
-            print(f"pairgen: {EARLY}", file=self._terminal, flush=True)
-        if not self._stepping or self._why is not None:
+            if self._ranks.first:
+                print(f"pairgen: {EARLY}", file=self._terminal, flush=True)
+            os._exit(self._error(number, EARLY).exit_code)
+        if self._why is not None and self._ranks.size == 1:  # torchrun passes a Ctrl-C on that all have heard
             os._exit(self._error(number, STOPPED).exit_code)
         self._why = number
         self._shown.stopping()

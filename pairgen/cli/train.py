@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from pairgen.cli.job import Job, Rows, counted, work
-from pairgen.cli.options import AsJson
+from pairgen.cli.advice import print_advice
+from pairgen.cli.job import Job, Own, Rows, advice, counted, work
+from pairgen.cli.options import AsJson, columns_of, model_at
 
 DATA = "A pairgen run, step or shard, a JSONL, JSON, CSV, Parquet or Arrow file, a saved dataset, a hub name."
 SET = "Override one value: learning_rate=5e-7, objective.dpo.beta=0.2, lora.r=16."
+SAMPLES = "The model's own answers per prompt, for --advise and for apo-auto on rows without scores."
 COLUMNS = "Which column plays a part: prompt=question,chosen=better."
 
 
@@ -30,6 +32,9 @@ def train(
     heldout_split: Annotated[str | None, typer.Option("--heldout-split", help="The same for --heldout.")] = None,
     columns: Annotated[str | None, typer.Option("--columns", help=COLUMNS)] = None,
     max_failed: Annotated[float, typer.Option("--max-failed", min=0, max=1, help="Share of rows that may drop.")] = 0.5,
+    advise: Annotated[bool, typer.Option("--advise", help="Measure which objective suits the data, and stop.")] = False,
+    samples: Annotated[int, typer.Option("--samples", min=2, help=SAMPLES)] = 4,
+    engine: Annotated[str, typer.Option("--engine", help="What samples: auto, vllm, transformers.")] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
     json_: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
@@ -39,45 +44,24 @@ def train(
     from pairgen.train.read import open_data
     from pairgen.train.settings import settings
 
-    chosen, parts = settings(preset, config, objective, set_), _columns(columns)
+    if advise:  # asked before a learning rate is chosen, and mostly before an objective is
+        objective, set_ = objective or (None if preset or config else "dpo"), ["learning_rate=1e-6", *set_]
+    chosen, parts = settings(preset, config, objective, set_), columns_of(columns)
     if out is None and not dry_run:
         raise UsageError("--out: in which folder should the checkpoint be? (or --dry-run)")
     sets = [open_data(path, split=split, columns=parts) for path in data]
     held = open_data(heldout, split=heldout_split or split, columns=parts) if heldout else None
-    init, judge = _folder(model), _folder(reference) if reference else None
+    init, judge = model_at(model), model_at(reference) if reference else None
     if judge:
         _check_same_tokens(init, judge)
-    job = Job(chosen, Rows(sets), held, init, judge, out)
+    job = Job(chosen, Rows(sets), held, init, judge, out, Own(samples, engine))
     if dry_run:
         _dry_run(job, as_json=json_)
-        return
-    record = work(job, quiet=quiet or json_)
-    _print_result(job.out, record, as_json=json_)
-    _complain(job.out, record, max_failed)
-
-
-def _columns(given: str | None) -> dict[str, str]:
-    from pairgen.errors import UsageError
-
-    pairs = [item.partition("=") for item in given.split(",")] if given else []
-    for part, equals, column in pairs:
-        if not (part and equals and column):
-            raise UsageError(f"--columns {given!r}: write it as prompt=question,chosen=better")
-    return {part.strip(): column.strip() for part, _, column in pairs}
-
-
-def _folder(name: str) -> Path:
-    """A model's folder. Raises UsageError when there is no model in it."""
-    from pairgen.engine import EngineConfig
-    from pairgen.errors import UsageError
-    from pairgen.models import model_folder
-
-    folder = model_folder(EngineConfig(use="train", model=name))
-    if not (folder / "config.json").is_file():
-        raise UsageError(f"{folder}: no model here (no config.json)")
-    if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")):
-        raise UsageError(f"{folder}: no tokenizer here (no tokenizer.json); put the model's own beside it")
-    return folder
+    elif advise:
+        print_advice(advice(job, quiet=quiet or json_), as_json=json_)
+    elif record := work(job, quiet=quiet or json_):
+        _print_result(job.out, record, as_json=json_)
+        _complain(job.out, record, max_failed)
 
 
 def _check_same_tokens(init: Path, reference: Path) -> None:
@@ -131,13 +115,25 @@ def _complain(out: Path, record: dict[str, Any], limit: float) -> None:
                          f"{limit:.0%}): see {out / 'drops.jsonl'}")
 
 
+def _as_if_scored(row: Any) -> Any:
+    """A row of apo-auto, which training would score by likelihood: here nothing is asked."""
+    from dataclasses import replace
+
+    from pairgen.records import Preference
+
+    if not isinstance(row, Preference) or None not in (row.chosen_score, row.policy_score):
+        return row
+    return replace(row, chosen_score=0.0, rejected_score=0.0, policy_score=0.0)
+
+
 def _dry_run(job: Job, *, as_json: bool) -> None:
     from pairgen.cli.preview import print_preview
     from pairgen.cli.terminal import only_ours
     from pairgen.train.preview import preview
 
+    rows = map(_as_if_scored, job.rows) if job.chooses else job.rows
     with only_ours(Path(os.devnull)):
-        found = preview(job.chosen.config, job.rows, job.init, job.reference)
+        found = preview(job.chosen.config, rows, job.init, job.reference)
     drops = Counter(found.drops) + Counter(counted(job.rows.drops))
     if as_json:
         print(json.dumps({"said": job.said(), **found.to_json(), "drops": drops}))

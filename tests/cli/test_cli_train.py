@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "train"))
 
 import torch
 import yaml
-from loop_lab import Said, launch, pairgen
+from loop_lab import PAIRGEN, Said, launch, pairgen
 from safetensors.torch import load_file
 from tiny_model import build_model, build_tokenizer
 
@@ -384,3 +385,51 @@ def test_a_stop_before_the_first_step_is_one_line(model: Path, tmp_path: Path, n
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err.count("\n")) == (code, 1)
     assert err == "pairgen: stopped before the first step; the same command starts again\n"
+
+
+# --- advice, own answers, several processes -----------------------------------------------------------
+
+
+def test_advice_and_apo_auto_share_the_models_own_answers(cli: Cli, model: Path, data: Path, tmp_path: Path) -> None:
+    """The advice names an objective and what it measured; apo-auto then draws nothing again."""
+    out, fast = tmp_path / "out", ("--engine", "transformers", "--samples", "2", "--set", "max_completion_tokens=24")
+    command = ("train", "--data", data, "--model", model, "--out", out, *fast)
+    said = cli(*command, "--advise", "--json")
+    assert said.code == 0
+    found = json.loads(said.out)
+    assert found["recommendation"] in ("apo-zero", "apo-down", "apo-auto", "sft")
+    assert (found["of"], found["samples"], found["basis"]) == (32, 2, "likelihood")
+    drawn = (out / "samples.jsonl").read_bytes()
+    auto = (*command, "--objective", "apo-auto", "--set", "learning_rate=1e-3", "--max-failed", "1")
+    foreseen = cli(*auto, "--dry-run", "--json")
+    assert json.loads(foreseen.out)["rows"] == 32
+    trained = cli(*auto)
+    assert trained.code == 0
+    assert "(0 drawn now, kept in" in trained.err
+    assert (out / "samples.jsonl").read_bytes() == drawn
+    assert yaml.safe_load((out / "train.yaml").read_text())["rows"] == found["rows"]
+
+
+def test_advice_in_words(cli: Cli, model: Path, tmp_path: Path) -> None:
+    """By the paper's rule: every winner scores higher than the model's own answers."""
+    rows = [{**row, "chosen_score": 2, "rejected_score": 0, "policy_score": 1} for row in pairs(12)]
+    said = cli("train", "--data", jsonl(tmp_path / "p.jsonl", rows), "--model", model, "--out", tmp_path / "out",
+               "--engine", "transformers", "--set", "max_completion_tokens=24", "--advise", "-q")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("objective: apo-zero\n100% of winners score higher than the model's own answers")
+    assert "note: only" in said.out
+
+
+def test_two_processes_train_as_one_does(model: Path, data: Path, tmp_path: Path) -> None:
+    """One of them speaks and writes; the weights are those of a process alone."""
+    def command(out: str) -> list[str]:
+        return ["train", "--data", str(data), "--model", str(model), "--out", str(tmp_path / out), *FAST]
+
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "pairgen"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    two = subprocess.run([*torchrun, *command("two")], capture_output=True, text=True, timeout=300, env=env)
+    one = subprocess.run([*PAIRGEN, *command("one")], capture_output=True, text=True, timeout=300, env=env)
+    assert (two.returncode, one.returncode) == (0, 0), two.stderr
+    assert two.stdout.replace("/two", "/one") == one.stdout
+    weights = [load_file(tmp_path / out / "model.safetensors") for out in ("one", "two")]
+    assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-5) for name in weights[0])

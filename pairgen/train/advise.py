@@ -25,12 +25,14 @@ from pairgen.train.measures import Basis, Duplicates, Numbers, duplicates, has_s
 
 MIXED = (0.35, 0.65)
 """Between these shares of better winners, no single anchor fits."""
-NEAR, FAR = 1.0, 2.0
-"""An answer is the model's own kind if it is at most NEAR standard deviations of own answers less likely
-than they are, and foreign beyond FAR."""
-CONTRAST = 0.3
-"""Jaccard below which two answers share little: the paper's sets have .43 and .39 (CLAIR, on-policy judge)
-against .24 and .18 (stronger preferred, off-policy judge)."""
+NEAR = 1.0
+"""An answer is of the model's own kind if it is at most so many standard deviations of own answers less
+likely than they are,"""
+KIN = 0.8
+"""and at least so much of the words that own answers share with each other, it shares with them. So much
+two sides must share to be a contrast of few words: in the paper's Table 1 they do in CLAIR and on-policy pairs
+(1.10 and 1 of what two own answers share), but not beside a stronger model (.62) or between others (.46)."""
+
 Choice = Literal["apo-zero", "apo-down", "apo-auto", "sft"]
 
 
@@ -79,22 +81,23 @@ def advise(rows: Iterable[TrainRow], init: Path, out: Path, *, reference: Path |
     choice, reason = recommend(measured, basis)
     return Advice(
         recommendation=choice, reason=reason, basis=basis, numbers=measured, rows=len(there), of=of, samples=samples,
-        drops=dict(sorted(Counter(drops).items())), duplicates=duplicates(picked), caveats=_caveats(basis, len(there)),
+        drops=dict(sorted(Counter(drops).items())), duplicates=duplicates(picked),
+        caveats=_caveats(basis, len(there), measured),
     )
 
 
 def recommend(x: Numbers, basis: Basis) -> tuple[Choice, str]:
     """The paper's rule with our thresholds: the objective, and why in one sentence."""
     share, low, high = x.winner_better.mean, *MIXED
-    own_losers, alike = x.rejected_off <= NEAR, x.jaccard.mean >= CONTRAST
-    foreign = own_losers and x.chosen_off >= FAR and not alike
-    if foreign and (basis == "likelihood" or share > 0.5):
+    own_winners = x.chosen_off <= NEAR and x.jaccard_chosen >= KIN * x.jaccard_own
+    own_losers = x.rejected_off <= NEAR and x.jaccard_rejected >= KIN * x.jaccard_own
+    revised = own_losers and x.jaccard.mean >= KIN * x.jaccard_own
+    if own_losers and not own_winners and not revised and (basis == "likelihood" or share > 0.5):
         return "sft", ("the losers are the model's own and the winners of another kind that shares little with them, "
                        "as when a stronger model answers: imitate the winners")
-    if basis == "likelihood" and own_losers and (x.chosen_off <= NEAR or alike):
-        kind = "its own too" if x.chosen_off <= NEAR else "small revisions of them"
-        return "apo-zero", (f"the losers are the model's own and the winners {kind}, so what was preferred is better "
-                            "than what it would write: raise the winners")
+    if basis == "likelihood" and (own_winners or revised):
+        kind = "the model's own" if own_winners else "small revisions of the model's own answers"
+        return "apo-zero", f"the winners are {kind}, and preferred to others: raise them"
     by = "score higher than" if basis == "scores" else "are likelier than"
     if share >= high:
         return "apo-zero", f"{share:.0%} of winners {by} the model's own answers: raise them"
@@ -105,12 +108,14 @@ def recommend(x: Numbers, basis: Basis) -> tuple[Choice, str]:
                         f"former, APO-down for the other {1 - share:.0%}")
 
 
-def _caveats(basis: Basis, rows: int) -> tuple[str, ...]:
+def _caveats(basis: Basis, rows: int, x: Numbers) -> tuple[str, ...]:
     found = ["the rule is the paper's, the thresholds are ours and untested at scale: shares "
-             f"{MIXED[0]} and {MIXED[1]}, {NEAR:g} and {FAR:g} standard deviations of own answers, Jaccard {CONTRAST}"]
+             f"{MIXED[0]} and {MIXED[1]}, {NEAR:g} standard deviation and {KIN:.0%} of the words of own answers"]
     if basis == "likelihood":
         found.append("no scores: likelihood tells how near an answer is to the model, not how good it is; "
                      "pairgen score --samples gives scores")
+    if any(abs(x.winner_better.mean - limit) < 2 * x.winner_better.se for limit in MIXED):
+        found.append("the share of better winners is within two standard errors of a threshold")
     if rows < 100:
         found.append(f"only {rows} pairs were measured")
     return tuple(found)

@@ -44,11 +44,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """A row's two sides and the model's own answers to its prompt, at least one."""
+    """A row's two sides and the model's own answers to its prompt, at least one; `texts` are those."""
 
     chosen: Answer
     rejected: Answer
     own: tuple[Answer, ...]
+    texts: tuple[str, ...]
 
     @property
     def own_mean(self) -> float:
@@ -125,10 +126,12 @@ def _likelihood(i: int, row: Preference, own: dict[str, Sampled], found: dict[st
         if drop := reasons.get(f"{i}:{name}"):
             return Drop(row.id, "train", drop.reason, drop.detail)
     ident = messages_id(row.prompt)
-    answers = [found[key] for k in range(len(own[ident].answers[:samples])) if (key := f"{ident}:{k}") in found]
-    if not answers:
+    texts = {f"{ident}:{k}": text for k, text in _texts(own[ident]) if k < samples}
+    there = [key for key in texts if key in found]
+    if not there:
         return Drop(row.id, "train", "no-own-answer", own[ident].reason or "all answers were empty or too long")
-    return Likelihood(found[f"{i}:chosen"], found[f"{i}:rejected"], tuple(answers))
+    return Likelihood(found[f"{i}:chosen"], found[f"{i}:rejected"], tuple(found[key] for key in there),
+                      tuple(texts[key] for key in there))
 
 
 def _assistant(text: str) -> Messages:

@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 from pairgen.checks import contrast, normalised
@@ -58,6 +59,9 @@ class Numbers:
     tokens_rejected: float
     tokens_own: float
     jaccard: Estimate
+    jaccard_own: float
+    jaccard_chosen: float
+    jaccard_rejected: float
     accuracy: Estimate
     accuracy_per_token: Estimate
 
@@ -107,13 +111,20 @@ def numbers(there: Sequence[tuple[Preference, Likelihood]], basis: Basis) -> Num
         rejected_off=(own.mean - rejected.mean) / max(spread, FLOOR),
         length_ratio=tokens_chosen / tokens_rejected, tokens_chosen=tokens_chosen, tokens_rejected=tokens_rejected,
         tokens_own=_mean([a.tokens for f in found for a in f.own]),
-        jaccard=Estimate.of([contrast(_text(row.chosen), _text(row.rejected)).jaccard for row, _ in there]),
+        jaccard=Estimate.of([_jaccard(_text(row.chosen), _text(row.rejected)) for row, _ in there]),
+        jaccard_own=_mean([_jaccard(a, b) for f in found for a, b in combinations(f.texts, 2)] or [1.0]),
+        jaccard_chosen=_mean([_jaccard(_text(row.chosen), text) for row, f in there for text in f.texts]),
+        jaccard_rejected=_mean([_jaccard(_text(row.rejected), text) for row, f in there for text in f.texts]),
         accuracy=Estimate.of([float(f.chosen.logp > f.rejected.logp) for f in found]),
         accuracy_per_token=Estimate.of([float(f.chosen.mean > f.rejected.mean) for f in found]),
     )
 
 
-def _mean(values: Sequence[int]) -> float:
+def _jaccard(left: str, right: str) -> float:
+    return contrast(left, right).jaccard
+
+
+def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 

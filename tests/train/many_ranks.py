@@ -63,8 +63,6 @@ def run(job: Job, ranks: Ranks = ALONE) -> None:
     def on_step(log: StepLog) -> None:
         if job.strike and job.strike[2] == log.step and job.strike[1] in (ranks.rank, BOTH):
             strike(job.strike[0])
-        if heard:
-            raise Stopped("asked to stop")
 
     train(config, rows(job.rows), Path(job.init), Path(job.out), on_step=on_step, ranks=ranks,
           reference=Path(job.reference) if job.reference else None,
@@ -79,11 +77,6 @@ def strike(how: str) -> None:
         raise Stopped("enough for now")
     elif how == "full":
         failpoints.arm("file.create:1:enospc")
-    elif how == "listen":
-        signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
-
-
-heard: list[int] = []
 
 
 def main(jobs: str) -> int:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from many_ranks import BOTH, Job, rank, run
 from safetensors.torch import load_file
+from tiny_model import preferences
 
 from pairgen.errors import UsageError
 from pairgen.fingerprint import folder_digest
@@ -57,12 +58,12 @@ def two_ranks(folder: Path, *jobs: Job, seconds: float = 60) -> Ended:
     return Ended([process.exitcode for process in processes], said("".join(logs)))
 
 
-def torchrun(folder: Path, *jobs: Job) -> "subprocess.Popen[str]":
+def torchrun(*command: str) -> "subprocess.Popen[str]":
     """Two ranks under torchrun."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-               str(HERE / "many_ranks.py"), str(written(folder, jobs))]
+    command = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *command)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])]), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, text=True)
 
 
 def written(folder: Path, jobs: Sequence[Job]) -> Path:
@@ -122,7 +123,7 @@ def done(init: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
     for job in jobs(init, folder / "one"):
         run(job)
-    process = torchrun(folder / "two", *jobs(init, folder / "two"))
+    process = torchrun(str(HERE / "many_ranks.py"), str(written(folder / "two", jobs(init, folder / "two"))))
     try:
         _, errors = process.communicate(timeout=120)
     finally:
@@ -247,18 +248,26 @@ def test_a_disk_error_of_one_rank_ends_all(init: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.faults
-def test_a_signal_to_torchrun_ends_all_ranks(init: Path, tmp_path: Path) -> None:
-    """Ranks that hear it finish their step and keep the state."""
-    out = tmp_path / "out"
-    options = {"epochs": 1000, "checkpoint_every": 0}
-    process = torchrun(tmp_path, Job(str(init), str(out), options=options, strike=("listen", BOTH, 1)))
-    deadline = time.monotonic() + 60
-    while not (out / "log.jsonl").is_file() or len(lines(out)) < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=40)
-    (line,) = said(errors)
-    assert line.endswith(": asked to stop")
+def test_a_signal_to_torchrun_ends_the_command_on_all_ranks_with_the_state_kept(init: Path, tmp_path: Path) -> None:
+    data, out = tmp_path / "pairs.jsonl", tmp_path / "out"
+    data.write_text("".join(json.dumps({
+        "prompt": p.prompt[0].content, "chosen": p.chosen[0].content, "rejected": p.rejected[0].content,
+    }) + "\n" for p in preferences(21)))
+    process = torchrun("-m", "pairgen", "train", "--data", str(data), "--model", str(init), "--out", str(out),
+                       "--objective", "dpo", "--set", "learning_rate=1e-4", "--set", "epochs=9999",
+                       "--set", "batch_size=8")
+    try:
+        deadline = time.monotonic() + 60
+        while not (out / "log.jsonl").is_file() or len(lines(out)) < 3:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=40)
+    finally:
+        process.kill()
+    found = [line for line in errors.splitlines() if line.startswith("pairgen: ")]
+    assert found == ["pairgen: stopped: the state of the last step is kept; the same command goes on"]
     (kept,) = out.glob("resume-*")
-    assert (kept / "COMPLETE").is_file()
+    assert sorted(p.name for p in kept.iterdir()) == ["COMPLETE", "progress.json", "rank-0", "rank-1"]
+    assert kept.name == f"resume-{lines(out)[-1]['step']}"

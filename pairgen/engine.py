@@ -57,6 +57,19 @@ class Completion:
     completion_tokens: int
 
 
+class Tariff(Protocol):
+    """What an engine's answers cost, in dollars."""
+
+    def cost(self, raw: bytes) -> float | None:
+        """What a raw reply cost; None where that is not known."""
+
+    def most(self, request: Request) -> float | None:
+        """More than a request can cost; None where there is no price."""
+
+    def expected(self, prompt: int, written: int) -> float | None:
+        """What so many tokens cost; None where there is no price."""
+
+
 class EngineConfig(Frozen):
     """What every engine has. `model` and `revision` are identity; where and how fast is placement.
 
@@ -71,6 +84,10 @@ class EngineConfig(Frozen):
     def answers_as(self, weights: str | None = None) -> JSON:
         """The `Engine.identity` of what this opens, holding `weights` or its own; nothing is opened."""
         raise TypeError(f"engine {self.use!r} does not say what answers")
+
+    def tariff(self) -> Tariff | None:
+        """What its answers cost; None where nobody is paid."""
+        return None
 
     def check(self) -> None:
         """Raise UsageError or CredentialsError where this cannot be opened here; nothing is opened."""

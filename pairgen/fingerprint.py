@@ -24,6 +24,8 @@ MODEL_FILES = WEIGHTS | {".json", ".jinja", ".model", ".txt", ".tiktoken", ".py"
 NOT_THE_MODEL = {"manifest.json", "trainer_state.json", "training_args.bin", "optimizer.pt", "scheduler.pt"}
 Runtime = Annotated[T, PLACEMENT]
 
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
 
@@ -55,8 +57,7 @@ def _mapping(value: Mapping[Any, Any]) -> JSON:
 
 def canonical(value: JSON) -> bytes:
     """One spelling per value: sorted keys, no spaces, ASCII, so that lone surrogates survive."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return text.encode()
+    return CANONICAL.encode(value).encode()
 
 
 def digest(value: JSON) -> str:

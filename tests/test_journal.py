@@ -184,14 +184,14 @@ def test_foreign_database(path: Path) -> None:
     other = sqlite3.connect(path)
     other.execute("CREATE TABLE t (x)")
     other.close()
-    with pytest.raises(Damaged, match="expected version 1"):
+    with pytest.raises(Damaged, match="expected version 2"):
         Journal.open(path)
     path.unlink()
     Journal.open(path).close()
     later = sqlite3.connect(path)
-    later.execute("PRAGMA user_version = 2")
+    later.execute("PRAGMA user_version = 3")
     later.close()
-    with pytest.raises(Damaged, match="expected version 1"):
+    with pytest.raises(Damaged, match="expected version 2"):
         Journal.open(path)
 
 

@@ -72,14 +72,14 @@ class Pace:
             return math.inf
         passed = max(0.0, now - self._from)
         if not self._measured:
-            return self._search(now) * 1.25 ** min(passed, 60.0)
-        return self._base * (0.95 + 0.005 * passed if passed < 10 else 1.02 ** min(passed - 10, 300.0))
+            return self._search() * float(1.25 ** min(passed, 60.0))
+        grown = 0.95 + 0.005 * passed if passed < 10 else 1.02 ** min(passed - 10, 300.0)
+        return float(self._base * grown)
 
-    def _search(self, now: float) -> float:
-        """After the first refusals: a good part of what was taken before them, counted when all are in."""
-        if now >= self._from:
-            taken = max(1, self._known - self._late)
-            self._base = min(self._base, 0.7 * taken / max(1.0, self._cut_at - self._began))
+    def _search(self) -> float:
+        """After the first refusals: a good part of what was taken before them, as far as is known by now."""
+        taken = max(1, self._known - self._late)
+        self._base = min(self._base, 0.7 * taken / max(1.0, self._cut_at - self._began))
         return self._base
 
     def refused(self, number: int, now: float, pause: float) -> None:

@@ -20,7 +20,8 @@ from pairgen.engine import Completion, Engine, EngineConfig, Request
 from pairgen.engines._body import count_choices, count_tokens, joined, samples
 from pairgen.engines._faults import DROPS, Retry, meaning, read_fault
 from pairgen.engines._host import OPENAI, host_of, key_for, read_key
-from pairgen.engines._limits import Gate, Ticket, forget, gate_of
+from pairgen.engines._limits import Gate, forget, gate_of
+from pairgen.engines._prices import Price, Tokens, price_of
 from pairgen.engines._wire import chat_body, encode, prompt_tokens, token_field
 from pairgen.errors import CredentialsError, RowError, Stopped, UsageError
 from pairgen.fingerprint import JSON, Runtime
@@ -44,6 +45,7 @@ class OpenAIConfig(EngineConfig):
     `token_limit` is the name of the field that bounds completions: hosted OpenAI models want
     `max_completion_tokens`, other servers `max_tokens`. `extra` adds fields to every request (`logprobs`,
     `reasoning_effort`) and `response_format` asks for JSON; `omit` leaves out what a server refuses.
+    `price` or the table in the file `prices` says what tokens cost, where the shipped table does not.
     """
 
     use: Literal["openai"] = "openai"
@@ -59,6 +61,8 @@ class OpenAIConfig(EngineConfig):
     retry_seconds: Runtime[float] = Field(default=180.0, ge=0)
     requests_per_minute: Runtime[float | None] = Field(default=None, gt=0)
     tokens_per_minute: Runtime[float | None] = Field(default=None, gt=0)
+    price: Runtime[Price | None] = None
+    prices: Runtime[str | None] = None
     token_limit: Runtime[Literal["max_completion_tokens", "max_tokens"] | None] = None
 
     @model_validator(mode="after")
@@ -83,6 +87,12 @@ class OpenAIConfig(EngineConfig):
         if self.omit:
             known["omit"] = list(self.omit)
         return known
+
+    def tariff(self) -> Tokens | None:
+        """What tokens cost. A server on this machine that wants no key is paid by nobody."""
+        if self.price is None and self.prices is None and key_for(self.base_url, self.api_key_env) is None:
+            return None
+        return Tokens(self.price or price_of(self.model, self.prices))
 
     def check(self) -> None:
         """The key must be set, where one is needed."""
@@ -236,7 +246,7 @@ class _Call:
     def __init__(self, engine: OpenAIEngine, body: bytes, prompt: int, most: int) -> None:
         self._engine, self._config, self._gate = engine, engine._config, engine._gate
         self._body, self._prompt, self._most = body, prompt, most
-        self._first: Ticket | None = None
+        self._since = self._failed_at = (0, 0)
         self._failures = 0
         self._seconds = 0.0
 
@@ -245,7 +255,6 @@ class _Call:
         engine, gate = self._engine, self._gate
         async with engine._own:
             ticket = await gate.enter(self._prompt, self._most)
-            self._first = self._first or ticket
             began = time.monotonic()
             try:
                 engine.stop_if_dead()
@@ -256,6 +265,8 @@ class _Call:
                 if error.kind != "limit":
                     self._failures += 1
                     self._seconds += time.monotonic() - began
+                    before = (ticket.answered, ticket.failed) if self._failures == 1 else self._failed_at
+                    self._since, self._failed_at = before, (gate.answered, gate.failed)
                 raise
             finally:
                 gate.leave()
@@ -306,11 +317,9 @@ class _Call:
         return self._failures > config.retries or self._seconds > config.retry_seconds
 
     def _verdict(self, last: Retry) -> Exception:
-        """Whose fault it is: this row's where others were answered in the meantime, else the server's."""
-        assert self._first is not None
-        gate = self._gate
-        others = gate.answered - self._first.answered
-        failed = gate.failed - self._first.failed - self._failures
+        """Whose fault it is: this row's where others were answered since it failed before, else the server's."""
+        others = self._failed_at[0] - self._since[0]
+        failed = self._failed_at[1] - self._since[1] - 1
         own = others > failed if others or failed else last.kind == "broken"
         if last.kind in DROPS and own:
             return RowError(DROPS[last.kind], self._engine.without_key(last.reason))

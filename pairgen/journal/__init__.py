@@ -4,8 +4,11 @@ A key is the hash of exactly what was asked: engine, messages, sampling, seed an
 number, no address and no secret is in it, so moving, appending or re-running rows costs nothing.
 """
 
-from pairgen.journal.file import Journal, count_answered
+from pairgen.journal.file import Bill, Journal, count_answered, read_spent
 from pairgen.journal.journaled import Journaled
 from pairgen.journal.keys import conversation_key, sample_key
+from pairgen.journal.purse import Purse
 
-__all__ = ["Journal", "Journaled", "conversation_key", "count_answered", "sample_key"]
+__all__ = [
+    "Bill", "Journal", "Journaled", "Purse", "conversation_key", "count_answered", "read_spent", "sample_key",
+]

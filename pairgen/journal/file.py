@@ -1,7 +1,8 @@
 """The journal's file: SQLite in WAL mode with full sync, one thread that writes, many that read.
 
 Whatever waits is written as one commit, so durability costs one fsync a group and not one an answer.
-Rows are inserted and never updated: a late duplicate cannot replace an answer already used.
+Answers are inserted and never updated: a late duplicate cannot replace an answer already used. What the
+answers of a step cost is summed up in the same commit, so it is known across processes to the token.
 """
 
 import asyncio
@@ -18,18 +19,40 @@ from zlib import crc32
 from pairgen import fs
 from pairgen.errors import Damaged, StorageError
 from pairgen.failpoints import failpoint
+from pairgen.store.manifest import Usage
 
 T = TypeVar("T")
 APPLICATION_ID = 0x70616972  # "pair"
-VERSION = 1
+VERSION = 2
 GROUP = 512
 CHUNK = 500  # placeholders in one SELECT
+SPENDING = """
+CREATE TABLE spending (
+    step TEXT PRIMARY KEY, requests INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL, cost REAL NOT NULL, unpriced INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
 TABLES = """
 CREATE TABLE replies (id INTEGER PRIMARY KEY, raw BLOB NOT NULL, crc INTEGER NOT NULL, note TEXT NOT NULL);
 CREATE TABLE answers (
     key BLOB PRIMARY KEY, reply INTEGER NOT NULL REFERENCES replies (id), choice INTEGER NOT NULL
 ) WITHOUT ROWID;
+""" + SPENDING
+ADD_UP = """
+INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (step) DO UPDATE SET
+    requests = requests + excluded.requests, prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+    completion_tokens = completion_tokens + excluded.completion_tokens,
+    cost = cost + excluded.cost, unpriced = unpriced + excluded.unpriced
 """
+COLUMNS = "sum(requests), 0, sum(prompt_tokens), sum(completion_tokens), sum(cost), sum(unpriced)"
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a reply took, and the digest of the step it was bought for."""
+
+    step: str
+    usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +60,7 @@ class _Put:
     keys: tuple[bytes, ...]
     raw: bytes
     note: str
+    bill: Bill | None
     waiter: "asyncio.Future[None]"
 
 
@@ -80,15 +104,20 @@ class Journal:
             except sqlite3.Error as error:
                 raise _damaged(self.path, str(error)) from error
 
-    async def put(self, keys: Sequence[bytes], raw: bytes, note: str = "") -> None:
+    def spent(self, step: str | None = None) -> Usage:
+        """What was bought for a step, or for all, by every process that ever held this journal."""
+        with self._reading:
+            return _spent(self._reader, step)
+
+    async def put(self, keys: Sequence[bytes], raw: bytes, note: str = "", bill: Bill | None = None) -> None:
         """Keep a reply, `keys[i]` being its choice i. Returns once it would survive a power cut.
 
-        `note` says for a human what answered.
+        `note` says for a human what answered, `bill` what it took.
         """
         if self.failed is not None:
             raise self.failed
         waiter = asyncio.get_running_loop().create_future()
-        self._queue.put(_Put(tuple(keys), raw, note, waiter))
+        self._queue.put(_Put(tuple(keys), raw, note, bill, waiter))
         await waiter
 
     def close(self) -> None:
@@ -200,6 +229,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             f" PRAGMA user_version = {VERSION}; COMMIT;"
         )
         fs.fsync_dir(path.parent)
+    elif found == (APPLICATION_ID, 1):  # journals of pairgen 0.1: nobody counted what a step took
+        connection.executescript(f"BEGIN IMMEDIATE; {SPENDING} PRAGMA user_version = {VERSION}; COMMIT;")
     elif found != (APPLICATION_ID, VERSION):
         raise _damaged(path, f"expected version {VERSION} of id {APPLICATION_ID:#x}, found {found}")
 
@@ -213,12 +244,12 @@ def _insert(connection: sqlite3.Connection, group: list[_Put]) -> None:
     failpoint("journal.begin")
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for put in group:
-            reply = connection.execute(
-                "INSERT INTO replies (raw, crc, note) VALUES (?, ?, ?)", (put.raw, crc32(put.raw), put.note)
-            ).lastrowid
-            rows = [(key, reply, choice) for choice, key in enumerate(put.keys)]
-            connection.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", rows)
+        (first,) = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM replies").fetchone()
+        replies = [(first + i, put.raw, crc32(put.raw), put.note) for i, put in enumerate(group)]
+        connection.executemany("INSERT INTO replies VALUES (?, ?, ?, ?)", replies)
+        rows = [(key, first + i, c) for i, put in enumerate(group) for c, key in enumerate(put.keys)]
+        connection.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", rows)
+        connection.executemany(ADD_UP, _bills(group))
         failpoint("journal.commit")
         connection.execute("COMMIT")
     except BaseException:
@@ -226,6 +257,34 @@ def _insert(connection: sqlite3.Connection, group: list[_Put]) -> None:
             connection.execute("ROLLBACK")
         raise
     failpoint("journal.committed")
+
+
+def _bills(group: list[_Put]) -> list[tuple[str, int, int, int, float, int]]:
+    """One line of spending for each step in a group."""
+    sums: dict[str, Usage] = {}
+    for put in group:
+        if put.bill is not None:
+            sums[put.bill.step] = sums.get(put.bill.step, Usage()) + put.bill.usage
+    return [
+        (step, u.requests, u.prompt_tokens, u.completion_tokens, u.cost, u.unpriced) for step, u in sums.items()
+    ]
+
+
+def read_spent(path: Path, step: str | None = None) -> Usage:
+    """What `Journal.spent` says, of a journal that may be in use and need not exist."""
+    if not path.exists():
+        return Usage()
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            return _spent(connection, step) if _pragma(connection, "user_version") == VERSION else Usage()
+    except sqlite3.Error as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _spent(connection: sqlite3.Connection, step: str | None) -> Usage:
+    where, values = ("", ()) if step is None else (" WHERE step = ?", (step,))
+    found = connection.execute(f"SELECT {COLUMNS} FROM spending{where}", values).fetchone()
+    return Usage() if found[0] is None else Usage(*found)
 
 
 def _select(

@@ -5,25 +5,31 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
-from pairgen.engine import Completion, Engine, Request
+from pairgen.engine import Completion, Engine, Request, Tariff
 from pairgen.errors import RowError, Stopped
 from pairgen.fingerprint import canonical
-from pairgen.journal.file import Journal
+from pairgen.journal.file import Bill, Journal
 from pairgen.journal.keys import conversation_key, key_in
+from pairgen.journal.purse import Purse
 from pairgen.store.manifest import Usage
 
 
 class Journaled:
-    """An engine whose answers are kept. `usage` counts what this process sent and what it was spared.
+    """An engine whose answers are kept. `usage` counts what was sent for `step` and what it was spared.
 
-    Without a journal it asks every time. Requests for the same conversation take turns, so that the
-    second finds what the first bought. Errors are never kept: whoever asks again, asks anew.
+    What earlier processes sent for the step is in it: the journal keeps the bills. `tariff` says what
+    answers cost, and `purse` may refuse to buy more. Without a journal it asks every time. Requests for
+    the same conversation take turns, so that the second finds what the first bought. Errors are never
+    kept: whoever asks again, asks anew.
     """
 
-    def __init__(self, engine: Engine, journal: Journal | None) -> None:
+    def __init__(
+        self, engine: Engine, journal: Journal | None, *, step: str = "", tariff: Tariff | None = None,
+        purse: Purse | None = None,
+    ) -> None:
         self.engine = engine
-        self.usage = Usage()
-        self._journal = journal
+        self.usage = journal.spent(step) if journal is not None and step else Usage()
+        self._journal, self._step, self._tariff, self._purse = journal, step, tariff, purse or Purse()
         self._turns: dict[bytes, asyncio.Future[None]] = {}
         self._buying: set[asyncio.Task[list[Completion]]] = set()
         self._draining = False
@@ -38,7 +44,8 @@ class Journaled:
         conversation = conversation_key(self.engine.identity, request)
         known = self._look_up(request, conversation)
         if len(known) < request.n:
-            return await self._sheltered(self._in_turn(request, conversation))
+            turn = self._claim(conversation)
+            return await self._sheltered(self._in_turn(request, conversation, known, turn))
         self.usage += Usage(reused=request.n)
         return [known[sample] for sample in _samples(request)]
 
@@ -62,14 +69,20 @@ class Journaled:
         task.add_done_callback(self._buying.discard)
         return await asyncio.shield(task)
 
-    async def _in_turn(self, request: Request, conversation: bytes) -> list[Completion]:
+    async def _in_turn(
+        self, request: Request, conversation: bytes, known: dict[int, Completion],
+        turn: "asyncio.Future[None] | None",
+    ) -> list[Completion]:
         """Wait until nobody else asks this conversation, then buy what is still missing."""
-        while (other := self._turns.get(conversation)) is not None:
-            await asyncio.wait([other])
-        turn = self._turns[conversation] = asyncio.get_running_loop().create_future()
+        waited = turn is None
+        while turn is None:
+            await asyncio.wait([self._turns[conversation]])
+            turn = self._claim(conversation)
         try:
-            known = self._look_up(request, conversation)
-            self.usage += Usage(reused=len(known))
+            if waited:  # somebody else may have bought what was missing
+                known = self._look_up(request, conversation)
+            if known:
+                self.usage += Usage(reused=len(known))
             while missing := _first_gap(request, known):
                 wanted = replace(request, first=missing.start, n=len(missing))
                 known |= zip(missing, await self._buy(wanted, conversation), strict=False)
@@ -77,6 +90,13 @@ class Journaled:
         finally:
             del self._turns[conversation]
             turn.set_result(None)
+
+    def _claim(self, conversation: bytes) -> "asyncio.Future[None] | None":
+        """The turn to ask a conversation, None while somebody has it."""
+        if conversation in self._turns:
+            return None
+        turn = self._turns[conversation] = asyncio.get_running_loop().create_future()
+        return turn
 
     def _look_up(self, request: Request, conversation: bytes) -> dict[int, Completion]:
         if self._journal is None:
@@ -96,24 +116,41 @@ class Journaled:
             raise Stopped("stopping: nothing more is sent; every answer received is kept")
         if self._journal is not None and self._journal.failed is not None:
             raise self._journal.failed
+        if self._tariff is None:
+            return await self._bought(request, conversation, 0.0)
+        most = self._tariff.most(request)
+        async with self._purse.aside(most):
+            return await self._bought(request, conversation, most or 0.0)
+
+    async def _bought(self, request: Request, conversation: bytes, most: float) -> list[Completion]:
         note = canonical(self.engine.identity).decode()
         raw = await self.engine.send(request)
-        self.usage += Usage(requests=1)
         try:
             completions = self._decode(raw)[: request.n]
         except RowError:
-            await self._keep([], raw, note)
+            await self._keep([], raw, note, self._bill(raw, [], most))
             raise
         keys = [key_in(conversation, request.first + i) for i in range(len(completions))]
-        await self._keep(keys, raw, note)
-        self._count(completions)
+        await self._keep(keys, raw, note, self._bill(raw, completions, most))
         if not completions:
             raise RowError("empty_reply", f"asked for {request.n} samples, got none")
         return completions
 
-    async def _keep(self, keys: list[bytes], raw: bytes, note: str) -> None:
+    def _bill(self, raw: bytes, completions: list[Completion], most: float) -> Usage:
+        """What a reply took. Where its cost is not known it is taken to be the most it can be."""
+        cost = 0.0 if self._tariff is None else self._tariff.cost(raw)
+        usage = Usage(
+            requests=1, prompt_tokens=sum(c.prompt_tokens for c in completions),
+            completion_tokens=sum(c.completion_tokens for c in completions),
+            cost=most if cost is None else cost, unpriced=int(cost is None),
+        )
+        self.usage += usage
+        self._purse.pay(usage.cost)
+        return usage
+
+    async def _keep(self, keys: list[bytes], raw: bytes, note: str, usage: Usage) -> None:
         if self._journal is not None:
-            await self._journal.put(keys, raw, note)
+            await self._journal.put(keys, raw, note, Bill(self._step, usage) if self._step else None)
 
     def _decode(self, raw: bytes) -> list[Completion]:
         """The samples of a reply. Whatever a malformed one makes a decoder raise, it costs one row."""
@@ -123,12 +160,6 @@ class Journaled:
             raise
         except Exception as error:
             raise RowError("unreadable_reply", f"{type(error).__name__}: {error}") from error
-
-    def _count(self, completions: list[Completion]) -> None:
-        self.usage += Usage(
-            prompt_tokens=sum(c.prompt_tokens for c in completions),
-            completion_tokens=sum(c.completion_tokens for c in completions),
-        )
 
 
 def _samples(request: Request) -> range:

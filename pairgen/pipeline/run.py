@@ -17,7 +17,7 @@ from pairgen import __version__
 from pairgen.engine import Completion, Request
 from pairgen.errors import PairgenError, RowError, UsageError
 from pairgen.fingerprint import JSON
-from pairgen.journal import Journal, Journaled
+from pairgen.journal import Journal, Journaled, Purse
 from pairgen.pipeline.config import Pipeline
 from pairgen.pipeline.plan import Step
 from pairgen.pipeline.pool import EnginePool
@@ -40,12 +40,16 @@ class Runner:
     """Runs the steps of one run folder. Holds the journal, the engines and the wish to stop.
 
     `stopping` is set from outside and obeyed at the next row, request or training step; while `abrupt`
-    is true there is nothing to keep, so whoever sets it may as well raise it on the spot.
+    is true there is nothing to keep, so whoever sets it may as well raise it on the spot. `budget` is in
+    dollars and counts what earlier processes spent on this run.
     """
 
-    def __init__(self, folder: Path, pipeline: Pipeline, journal: Journal, listen: Listener) -> None:
+    def __init__(
+        self, folder: Path, pipeline: Pipeline, journal: Journal, listen: Listener, budget: float | None = None
+    ) -> None:
         self.folder, self.pipeline, self.journal, self.listen = folder, pipeline, journal, listen
         self.engines = EnginePool(pipeline.engines)
+        self.purse = Purse(budget, journal.spent().cost)
         self.stopping: PairgenError | None = None
         self.abrupt = False
         self.weights: dict[str, tuple[Path, str]] = {}
@@ -137,7 +141,10 @@ class Runner:
         with self.abruptly():
             self.engines.open(step.engine)
         weights = self.weights[step.weights] if step.weights else None
-        answers = Journaled(await self.engines.get(step.engine, weights), self.journal)
+        answers = Journaled(
+            await self.engines.get(step.engine, weights), self.journal, step=step.digest,
+            tariff=self.pipeline.engines[step.engine].tariff(), purse=self.purse,
+        )
         meter.ready()
         try:
             yield answers
@@ -237,7 +244,7 @@ def log_of(seconds: float, usage: Usage) -> JSON:
     return {
         "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "seconds": round(seconds, 3),
         "requests": usage.requests, "reused": usage.reused, "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens, "cost": usage.cost,
+        "completion_tokens": usage.completion_tokens, "cost": usage.cost, "unpriced": usage.unpriced,
     }
 
 

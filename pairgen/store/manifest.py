@@ -31,13 +31,17 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What answering took. `requests` were sent, `reused` counts samples the journal had; cost in dollars."""
+    """What answering took. `requests` were sent, `reused` counts samples the journal had; cost in dollars.
+
+    `unpriced` counts the requests whose price is not known: with some, the cost is a lower bound.
+    """
 
     requests: int = 0
     reused: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0
+    unpriced: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -46,6 +50,7 @@ class Usage:
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.cost + other.cost,
+            self.unpriced + other.unpriced,
         )
 
 

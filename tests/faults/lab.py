@@ -179,8 +179,8 @@ def note_what_was_kept(path: Path) -> None:
 
     put, out = Journal.put, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    async def told(journal: Journal, keys: Sequence[bytes], raw: bytes, note: str = "") -> None:
-        await put(journal, keys, raw, note)
+    async def told(journal: Journal, keys: Sequence[bytes], raw: bytes, *more: Any) -> None:
+        await put(journal, keys, raw, *more)
         os.write(out, b"".join(found + b"\n" for found in REPLY_ID.findall(raw)))
 
     Journal.put = told

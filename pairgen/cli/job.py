@@ -57,8 +57,8 @@ class Job:
     """What was asked for: how to train, on what, from which weights, to which folder."""
 
     def __init__(self, chosen: "Settings", rows: Rows, heldout: "Data | None", init: Path,
-                 reference: Path | None, out: Path | None, own: Own) -> None:
-        self.chosen, self.rows, self.heldout, self.own = chosen, rows, heldout, own
+                 reference: Path | None, out: Path | None, own: Own, stages: int = 1) -> None:
+        self.chosen, self.rows, self.heldout, self.own, self.stages = chosen, rows, heldout, own, stages
         self.init, self.reference, self._out = init, reference, out
         self.unscored: list[Drop] = []
 
@@ -101,6 +101,7 @@ class Job:
         return digest({
             "config": identity(self.chosen.config), "data": [data.identity for data in self.rows.sets], "held": held,
             "model": folder_digest(self.init), "reference": judge, "own": asdict(self.own) if self.chooses else None,
+            "stages": self.stages,
         })
 
     def done(self) -> dict[str, Any] | None:
@@ -223,12 +224,27 @@ def _trained(job: Job, shown: "Display", stop: "_Stop", ranks: "Ranks") -> "Trai
     if job.chooses:
         rows, job.unscored = _scored(job, rows, shown, ranks)
         held = None if held is None else _scored(job, held, shown, ranks)[0]
-    result = run(job.chosen.config, rows, job.init, job.out, reference=job.reference, heldout=held, on_step=on_step,
-                 ranks=ranks)
+    if job.stages > 1:
+        result = _staged(job, rows, held, on_step, ranks)
+    else:
+        result = run(job.chosen.config, rows, job.init, job.out, reference=job.reference, heldout=held,
+                     on_step=on_step, ranks=ranks)
     meter.done = meter.total = result.steps
     meter.drops = len(job.drops(result))
     meter.tell(Usage(), "done", f"{result.tokens:,} tokens trained on", force=True)
     return result
+
+
+def _staged(job: Job, rows: Any, held: Any, on_step: Any, ranks: "Ranks") -> "TrainResult":
+    """All stages as one result: the last one's numbers, everyone's steps and drops."""
+    from dataclasses import replace
+
+    from pairgen.train.staged import train_staged
+
+    found = train_staged(job.chosen.config, rows, job.init, job.out, job.stages, heldout=held, on_step=on_step,
+                         ranks=ranks)
+    return replace(found[-1], steps=sum(r.steps for r in found), tokens=sum(r.tokens for r in found),
+                   seconds=sum(r.seconds for r in found), drops=[drop for r in found for drop in r.drops])
 
 
 def _scored(

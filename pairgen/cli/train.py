@@ -15,6 +15,7 @@ from pairgen.cli.options import AsJson, columns_of, model_at
 DATA = "A pairgen run, step or shard, a JSONL, JSON, CSV, Parquet or Arrow file, a saved dataset, a hub name."
 SET = "Override one value: learning_rate=5e-7, objective.dpo.beta=0.2, lora.r=16."
 SAMPLES = "The model's own answers per prompt, for --advise and for apo-auto on rows without scores."
+STAGES = "Stepwise DPO: train on so many parts of the rows in turn, each against the model before."
 COLUMNS = "Which column plays a part: prompt=question,chosen=better."
 
 
@@ -27,6 +28,7 @@ def train(
     set_: Annotated[list[str], typer.Option("--set", help=SET)] = [],  # noqa: B006 (typer reads it)
     config: Annotated[Path | None, typer.Option("--config", help="A YAML file of training options.")] = None,
     reference: Annotated[str | None, typer.Option("--reference", help="Compare with this model.")] = None,
+    stages: Annotated[int, typer.Option("--stages", min=1, help=STAGES)] = 1,
     heldout: Annotated[str | None, typer.Option("--heldout", help="Data measured along the way.")] = None,
     split: Annotated[str, typer.Option("--split", help="Split of a saved or hub dataset.")] = "train",
     heldout_split: Annotated[str | None, typer.Option("--heldout-split", help="The same for --heldout.")] = None,
@@ -52,9 +54,11 @@ def train(
     sets = [open_data(path, split=split, columns=parts) for path in data]
     held = open_data(heldout, split=heldout_split or split, columns=parts) if heldout else None
     init, judge = model_at(model), model_at(reference) if reference else None
+    if judge and stages > 1:
+        raise UsageError("--stages compares each stage with the model before it: give no --reference")
     if judge:
         _check_same_tokens(init, judge)
-    job = Job(chosen, Rows(sets), held, init, judge, out, Own(samples, engine))
+    job = Job(chosen, Rows(sets), held, init, judge, out, Own(samples, engine), stages)
     if dry_run:
         _dry_run(job, as_json=json_)
     elif advise:

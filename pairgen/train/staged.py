@@ -2,12 +2,13 @@
 of the chunk before, and is compared with it.
 
 Better references set a higher bar, so the paper orders chunks from easy to hard; ours keep the order of
-the rows. A chunk that is done is not trained again.
+the rows. A stage that is done is not trained again; the last one is, as `train` would.
 """
 
 import json
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from pairgen.errors import UsageError
@@ -17,18 +18,19 @@ from pairgen.train.config import TrainConfig
 from pairgen.train.encode import TrainRow
 from pairgen.train.loop import TrainResult, train
 from pairgen.train.metrics import StepLog
+from pairgen.train.ranks import ALONE, Ranks
 
 DONE = "STAGE"  # no .json: those are files of a model
 
 
 def train_staged(
     config: TrainConfig, rows: Iterable[TrainRow], init: Path, out: Path, chunks: int, *,
-    heldout: Iterable[TrainRow] | None = None, on_step: Callable[[StepLog], None] | None = None,
+    heldout: Iterable[TrainRow] | None = None, on_step: Callable[[StepLog], None] | None = None, ranks: Ranks = ALONE,
 ) -> list[TrainResult]:
-    """Train on `chunks` equal parts of the rows in turn, into `out/stage-1`, `out/stage-2` and so on.
+    """Train on `chunks` equal parts of the rows in turn, into `out/stage-1`, `out/stage-2`…, the last into `out`.
 
     Learning rate and warm-up start anew in each, as in the paper. Returns the results of the stages that
-    ran now. Raises UsageError when there are fewer rows than chunks.
+    ran now, the last always. Raises UsageError when there are fewer rows than chunks.
     """
     every, held = list(rows), None if heldout is None else list(heldout)
     if len(every) < chunks:
@@ -36,12 +38,16 @@ def train_staged(
     size = math.ceil(len(every) / chunks)
     results: list[TrainResult] = []
     for stage in range(chunks):
-        part, folder = every[stage * size : (stage + 1) * size], out / f"stage-{stage + 1}"
+        part = every[stage * size : (stage + 1) * size]
+        last = stage + 1 == chunks
+        folder = out if last else out / f"stage-{stage + 1}"
         known = digest({"config": identity(config), "init": folder_digest(init), "rows": [row.id for row in part]})
-        if not _is_done(folder, known):
+        if not ranks.told(partial(_is_done, folder, known)):
             make_dirs(folder)
-            results.append(train(config, part, init, folder, heldout=held, on_step=on_step))
-            write_atomic(folder / DONE, json.dumps({"identity": known}).encode())
+            results.append(train(config, part, init, folder, heldout=held, on_step=on_step, ranks=ranks))
+            if ranks.first and not last:
+                write_atomic(folder / DONE, json.dumps({"identity": known}).encode())
+            ranks.wait()
         init = folder
     return results
 

@@ -79,6 +79,19 @@ def test_a_training_leaves_a_checkpoint_a_log_and_what_made_it(
     assert TrainConfig.model_validate(kept["config"]).epochs == 3
 
 
+def test_stages_are_trained_one_after_the_other_and_the_last_is_the_checkpoint(
+    cli: Cli, model: Path, data: Path, tmp_path: Path
+) -> None:
+    arguments = ("train", "--data", data, "--model", model, "--out", tmp_path / "out", "--objective", "dpo",
+                 "--set", "learning_rate=1e-3", "--set", "batch_size=4", "--stages", "2", "--json")
+    told = json.loads(cli(*arguments).out)
+    assert (tmp_path / "out" / "stage-1" / "model.safetensors").is_file()
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    assert told["first"]["margin"] == pytest.approx(0.0, abs=1e-3)
+    refused = cli(*arguments, "--reference", model)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+
+
 def test_numbers_for_scripts(cli: Cli, model: Path, data: Path, tmp_path: Path) -> None:
     said = cli("train", "--data", data, "--model", model, "--out", tmp_path / "out", *FAST, "--json")
     assert said.err == ""

@@ -153,8 +153,9 @@ def sampled(folder: Path, about: Sequence[str], seed: int) -> list[str]:
 # --- the pairs ----------------------------------------------------------------------------------------
 
 
-def pairs(folder: Path, construction: Construction, count: int, seed: int) -> list[Preference]:
-    """So many preference pairs of one construction, prompts drawn at random."""
+@cache
+def pairs(folder: Path, construction: Construction, count: int, seed: int) -> Sequence[Preference]:
+    """So many preference pairs of one construction, prompts drawn at random; kept for the process."""
     rng = random.Random(f"{construction}{seed}")
     about = [digits(rng) for _ in range(3 * count)]
     first = sampled(folder, about, seed)

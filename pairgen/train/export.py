@@ -16,7 +16,7 @@ from pairgen.train.config import TrainConfig
 from pairgen.train.model import Policy
 from pairgen.train.ranks import ALONE, Ranks
 from pairgen.train.reward import reward_files
-from pairgen.train.sharding import whole
+from pairgen.train.sharding import on_first
 
 LOWER_IS_BETTER = {"loss", "nll"}
 
@@ -26,7 +26,7 @@ def export(policy: Policy, init: Path, out: Path, ranks: Ranks = ALONE) -> None:
 
     All ranks put the weights together, and the first writes them.
     """
-    weights, adapter = weights_of(policy), _adapter_of(policy)
+    weights, adapter = _weights_of(policy, ranks), _adapter_of(policy, ranks)
     if ranks.first:
         _write(policy, weights, adapter, init, out)
 
@@ -50,8 +50,11 @@ def _write(policy: Policy, weights: dict[str, Tensor], adapter: dict[str, Tensor
 
 
 @torch.no_grad()
-def weights_of(policy: Policy) -> dict[str, Tensor]:
-    """Every weight under the plain model's name, adapters added in, in the dtype of the initial model."""
+def _weights_of(policy: Policy, ranks: Ranks) -> dict[str, Tensor]:
+    """Every weight under the plain model's name, adapters added in, in the dtype of the initial model.
+
+    They are there on the first rank alone, one at a time on the others.
+    """
     merged: dict[str, Tensor] = {}
     shared: dict[int, Tensor] = {}  # tied weights stay one tensor, so that they are written once
     for name, tensor in policy.model.state_dict(keep_vars=True).items():
@@ -63,17 +66,17 @@ def weights_of(policy: Policy) -> dict[str, Tensor]:
         adapted = module is not None and plain.endswith("weight")
         sum_ = tensor + module.get_delta_weight("default") if adapted else tensor
         if id(tensor) not in shared:
-            shared[id(tensor)] = whole(sum_.detach().to(policy.dtype)).contiguous()
+            shared[id(tensor)] = on_first(sum_.detach().to(policy.dtype), ranks).contiguous()
         merged[plain] = shared[id(tensor)]
     return merged
 
 
 @torch.no_grad()
-def _adapter_of(policy: Policy) -> dict[str, Tensor]:
+def _adapter_of(policy: Policy, ranks: Ranks) -> dict[str, Tensor]:
     """The trained weights of the adapters under peft's names; none without adapters."""
     if policy.adapters is None:
         return {}
-    return {name: whole(p.detach()) for name, p in policy.adapters.state_dict(keep_vars=True).items()
+    return {name: on_first(p.detach(), ranks) for name, p in policy.adapters.state_dict(keep_vars=True).items()
             if p.requires_grad}
 
 

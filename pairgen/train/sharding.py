@@ -66,6 +66,14 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
+def on_first(tensor: Tensor, ranks: Ranks) -> Tensor:
+    """The tensor put together in the first rank's main memory, nothing elsewhere; alone, as it is. All must ask."""
+    found = whole(tensor)
+    if ranks.size == 1:
+        return found
+    return found.cpu() if ranks.first else torch.empty(0)
+
+
 def spread(slice_: Tensor, like: Tensor) -> Tensor:
     """A tensor spread as another one is, from this rank's slice of it."""
     if not hasattr(like, "to_local"):

@@ -14,7 +14,7 @@ LAYERS = (
     {"fs", "journal", "store", "sources", "stage", "models"},
     {"engines"},
     {"stages"},
-    {"pipeline"},
+    {"pipeline", "export"},
     {"train"},
     {"evals"},
     {"loop"},

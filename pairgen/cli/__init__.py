@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from pairgen.cli import doctor, plan, report, run, score, show, status, train, world
+from pairgen.cli import doctor, export, plan, report, run, score, show, status, train, world
 from pairgen.errors import PairgenError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.command("train")(train.train)
 app.command("score")(score.score)
 app.command("status")(status.status)
 app.command("show")(show.show)
+app.command("export")(export.export)
 app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 app.add_typer(world.app, name="world")

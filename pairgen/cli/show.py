@@ -82,13 +82,13 @@ def _rows(path: Path, drops: bool, step: str | None) -> Iterator[Any]:
 
     if path.suffix == ".arrow":
         return _shard_rows(path)
-    folder = path if read_manifest(path) is not None else _step_of(path, step)
+    folder = path if read_manifest(path) is not None else step_of(path, step)
     if folder is None:
         raise UsageError(f"{path}: neither a run folder, a finished step folder nor an .arrow shard")
     return read_drops(folder) if drops else read_rows(folder)
 
 
-def _step_of(run: Path, step: str | None) -> Path | None:
+def step_of(run: Path, step: str | None) -> Path | None:
     """The folder of a named step, or of the newest pairs."""
     from pairgen.errors import UsageError, nearest
     from pairgen.store import sealed_steps

@@ -35,7 +35,8 @@ def _shard(policy: Policy, ranks: Ranks) -> None:
     from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
     mesh = init_device_mesh(policy.device.type, (ranks.size,))
-    for layer in [m for m in policy.model.modules() if type(m).__name__ in policy.model._no_split_modules]:
+    names = policy.model._no_split_modules or ()  # transformers' own word for its decoder layers
+    for layer in [module for module in policy.model.modules() if type(module).__name__ in names]:
         fully_shard(layer, mesh=mesh)
     fully_shard(policy.scorer, mesh=mesh, reshard_after_forward=True)
     for module in policy.scorer.modules():

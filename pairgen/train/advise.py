@@ -95,7 +95,7 @@ def recommend(x: Numbers, basis: Basis) -> tuple[Choice, str]:
     if own_losers and not own_winners and not revised and (basis == "likelihood" or share > 0.5):
         return "sft", ("the losers are the model's own and the winners of another kind that shares little with them, "
                        "as when a stronger model answers: imitate the winners")
-    if basis == "likelihood" and (own_winners or revised):
+    if (basis == "likelihood" or x.tied > 0.5) and (own_winners or revised):
         kind = "the model's own" if own_winners else "small revisions of the model's own answers"
         return "apo-zero", f"the winners are {kind}, and preferred to others: raise them"
     by = "score higher than" if basis == "scores" else "are likelier than"

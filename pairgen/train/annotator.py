@@ -21,9 +21,10 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from pairgen.engines._local import quiet
 from pairgen.errors import UsageError
 from pairgen.records import Messages
+from pairgen.train.crew import SMALL, Crew, crew
 from pairgen.train.example import CHOSEN, Branch, Example
 from pairgen.train.model import positions_of
-from pairgen.train.packing import micro_batches
+from pairgen.train.packing import MicroBatch, micro_batches
 from pairgen.train.render import Conversation, Ids, Renderer, Tokens, Unfit
 from pairgen.train.reward import HEAD, RewardScorer, check_rewards, is_reward_model
 
@@ -74,17 +75,24 @@ class RewardModel:
                 chunk = []
         yield from self._scored(chunk)
 
-    @torch.no_grad()
     def _scored(self, chunk: Sequence[Messages]) -> list[float | Unfit]:
         rendered = self._rendered(chunk)
         found: list[Any] = list(rendered)
         there = [i for i, ids in enumerate(rendered) if not isinstance(ids, Unfit)]
         examples = _examples([(chunk[i][:-1], found[i]) for i in there])
-        if self.trees is None and examples:
-            self.trees = self._takes_trees(examples)
-        for i, score in zip(there, self._in_trees(examples) if self.trees else self._plain(examples), strict=True):
+        with crew(self._is_small) as workers:
+            if self.trees is None and examples:
+                self.trees = self._takes_trees(examples)
+            scores = self._in_trees(examples, workers) if self.trees else self._plain(examples)
+        for i, score in zip(there, scores, strict=True):
             found[i] = score
         return found
+
+    @property
+    def _is_small(self) -> bool:
+        """Whether one core each for several batches is faster than all for one."""
+        size: int = sum(p.numel() for p in self.model.parameters())
+        return size < SMALL and self.model.device == torch.device("cpu")
 
     def _rendered(self, chunk: Sequence[Messages]) -> list[Ids | Unfit]:
         """The tokens of every conversation, or why it has none."""
@@ -116,14 +124,21 @@ class RewardModel:
             self.model.eval()
         return True
 
-    def _in_trees(self, examples: Sequence[Example]) -> list[float]:
+    def _in_trees(self, examples: Sequence[Example], workers: Crew) -> list[float]:
         scorer, scores = RewardScorer(self.model), [0.0] * len(examples)
-        for batch in micro_batches(examples, self.batch_tokens):
-            rewards_K = scorer(batch.to(self.model.device)).tolist()
+
+        def work(batch: MicroBatch) -> list[float]:
+            with torch.no_grad():  # a worker thread does not inherit it
+                rewards_K: list[float] = scorer(batch.to(self.model.device)).tolist()
+            return rewards_K
+
+        plan = micro_batches(examples, self.batch_tokens, workers.parts) if examples else []
+        for batch, rewards_K in zip(plan, workers.map(work, plan), strict=True):
             for row, branch_S in zip(batch.rows_R.tolist(), batch.branch_RS.tolist(), strict=True):
                 scores[row] = rewards_K[branch_S[CHOSEN]]
         return scores
 
+    @torch.no_grad()
     def _plain(self, examples: Sequence[Example]) -> list[float]:
         """Forward passes of conversations of one length, so that nothing is padded."""
         scores = [0.0] * len(examples)

@@ -17,6 +17,8 @@ ROWS = 512
 """Rows measured at most."""
 FLOOR = 0.05
 """The least standard deviation of own answers, in nats per token: those of a sure model hardly differ."""
+TIE = 1e-4
+"""Scores that differ by less, relatively, are the same: batches round them differently."""
 
 Basis = Literal["scores", "likelihood"]
 
@@ -41,13 +43,16 @@ class Numbers:
     """What was measured.
 
     `winner_better` is the share of winners better than the model's own answers (a tie is half), by scores
-    or by likelihood; `logp_*` are log-probs per token in nats; `spread` is the standard deviation of own
-    answers to one prompt; `chosen_off` and `rejected_off` say how many of those the side is less likely
-    than own answers; `length_ratio` is tokens chosen / rejected; `accuracy` the share of pairs whose chosen
-    side the reference finds likelier as a whole, `accuracy_per_token` per token.
+    or by likelihood, `tied` that of ties. `logp_*` are log-probs per token in nats; `spread` is the standard
+    deviation of own answers to one prompt, and `chosen_off` and `rejected_off` say how many of those a side
+    is less likely than own answers. `jaccard` compares the words of the two sides, `jaccard_own` those of
+    own answers with each other, `jaccard_chosen` and `jaccard_rejected` those of a side with own answers.
+    `length_ratio` is tokens chosen / rejected; `accuracy` the share of pairs whose chosen side the
+    reference finds likelier as a whole, `accuracy_per_token` per token.
     """
 
     winner_better: Estimate
+    tied: float
     logp_chosen: Estimate
     logp_rejected: Estimate
     logp_own: Estimate
@@ -99,13 +104,14 @@ def has_scores(row: Preference) -> bool:
 def numbers(there: Sequence[tuple[Preference, Likelihood]], basis: Basis) -> Numbers:
     """Of rows with their likelihoods."""
     found = [f for _, f in there]
-    spread = _spread(found)
+    spread, better = _spread(found), [_better(row, f, basis) for row, f in there]
     own, chosen, rejected = (Estimate.of(column) for column in (
         [f.own_mean for f in found], [f.chosen.mean for f in found], [f.rejected.mean for f in found]))
     tokens_chosen, tokens_rejected = (_mean([a.tokens for a in side]) for side in (
         [f.chosen for f in found], [f.rejected for f in found]))
     return Numbers(
-        winner_better=Estimate.of([_better(row, f, basis) for row, f in there]),
+        winner_better=Estimate.of(better),
+        tied=better.count(0.5) / len(better),
         logp_chosen=chosen, logp_rejected=rejected, logp_own=own, spread=spread,
         chosen_off=(own.mean - chosen.mean) / max(spread, FLOOR),
         rejected_off=(own.mean - rejected.mean) / max(spread, FLOOR),
@@ -135,7 +141,7 @@ def _better(row: Preference, found: Likelihood, basis: Basis) -> float:
         assert row.chosen_score is not None
         assert row.policy_score is not None
         won, own = row.chosen_score, row.policy_score
-    return float(won > own) + 0.5 * (won == own)
+    return 0.5 if math.isclose(won, own, rel_tol=TIE) else float(won > own)
 
 
 def _spread(found: Sequence[Likelihood]) -> float:

@@ -210,7 +210,8 @@ def numbers(**fields: float) -> Numbers:
     shares = ("winner_better", "logp_chosen", "logp_rejected", "logp_own", "jaccard", "accuracy", "accuracy_per_token")
     plain = ("spread", "chosen_off", "rejected_off", "length_ratio", "tokens_chosen", "tokens_rejected", "tokens_own",
              "jaccard_own", "jaccard_chosen", "jaccard_rejected")
-    return Numbers(**{name: Estimate(fields.get(name, 0.5), 0.1) for name in shares},
+    fields = {"tied": 0.0, **fields}
+    return Numbers(tied=fields["tied"], **{name: Estimate(fields.get(name, 0.5), 0.1) for name in shares},
                    **{name: fields.get(name, 1.0) for name in plain})
 
 
@@ -221,8 +222,11 @@ TABLE_1 = {  # of 2408.06266: words shared by the sides, beside those that two o
     "stronger": {"jaccard": 0.2435, "jaccard_own": 0.3906, "jaccard_chosen": 0.24, "jaccard_rejected": 0.39},
 }
 UNLIKELY = {"chosen_off": 3.0}
+ALL_UNLIKELY = {"chosen_off": 3.0, "rejected_off": 3.0}
 RULE = {
     "better": ("scores", {"winner_better": 0.8}, "apo-zero"),
+    "the model's own, no better": ("scores", {"winner_better": 0.5, "tied": 0.9}, "apo-zero"),
+    "others', no better": ("scores", {"winner_better": 0.5, "tied": 0.9, **ALL_UNLIKELY}, "apo-auto"),
     "worse": ("scores", {"winner_better": 0.2}, "apo-down"),
     "mixed": ("scores", {"winner_better": 0.5}, "apo-auto"),
     "stronger": ("scores", {"winner_better": 0.9, **TABLE_1["stronger"]}, "sft"),

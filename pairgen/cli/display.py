@@ -140,7 +140,9 @@ def _spent(event: Event) -> list[str]:
     if event.drops:
         parts.append(f"{event.drops:,} drops")
     if usage.cost:
-        parts.append(f"${usage.cost:,.2f}")
+        parts.append(f"${usage.cost:,.2f}" + (" at most" if usage.unpriced else ""))
+    elif usage.unpriced:
+        parts.append("cost unknown")
     return [*parts, event.note] if event.note else parts
 
 

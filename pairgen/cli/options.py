@@ -1,7 +1,7 @@
 """Options several verbs share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ Sets = Annotated[list[str], typer.Option("--set", help=SET)]
 Iters = Annotated[int | None, typer.Option("--iters", min=1, help="Iterations of the loop.")]
 RunDir = Annotated[
     Path | None, typer.Option("--run-dir", help="Folder of the run (default: runs/<pipeline>).")
+]
+Prices = Annotated[
+    Path | None, typer.Option("--prices", help="Your price table, before the one that ships (data/prices.yaml).")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
 
@@ -39,6 +42,14 @@ def model_at(name: str) -> Path:
     if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")):
         raise UsageError(f"{folder}: no tokenizer here (no tokenizer.json); put the model's own beside it")
     return folder
+
+
+def with_prices(tree: dict[str, Any], prices: Path | None) -> dict[str, Any]:
+    """The pipeline with a price table for every API engine."""
+    for engine in (tree.get("engines") or {}).values() if prices is not None else ():
+        if isinstance(engine, dict) and engine.get("use") == "openai":
+            engine.setdefault("prices", str(prices))
+    return tree
 
 
 def run_folder(given: Path | None, name: str) -> Path:

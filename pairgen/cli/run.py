@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pairgen.cli.options import AsJson, Iters, PipelineName, RunDir, Sets, run_folder
+from pairgen.cli.options import AsJson, Iters, PipelineName, Prices, RunDir, Sets, run_folder, with_prices
 
 if TYPE_CHECKING:
     from pairgen.cli.display import Display
@@ -25,6 +25,11 @@ def run(
     run_dir: RunDir = None,
     json_: AsJson = False,
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, only the result."),
+    budget: float | None = typer.Option(
+        None, "--budget", min=0.0, help="Stop before this run has cost more, in dollars, over all its launches."
+    ),
+    prices: Prices = None,
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show the plan and what it would cost; ask nothing."),
 ) -> None:
     """Run a pipeline. The same command goes on after a stop; nothing answered is asked again."""
     import yaml
@@ -32,10 +37,15 @@ def run(
     from pairgen.loop.config import experiment_tree, parse_experiment
     from pairgen.loop.session import Session
 
-    tree = experiment_tree(pipeline, set_, iters)
+    tree = with_prices(experiment_tree(pipeline, set_, iters), prices)
     experiment = parse_experiment(tree)
+    if dry_run:
+        from pairgen.cli.plan import show_plan
+
+        show_plan(experiment, run_folder(run_dir, experiment.name), json_)
+        return
     folder, config = run_folder(run_dir, experiment.name), yaml.safe_dump(tree, sort_keys=False)
-    with Session(folder, experiment, config=config, command=_command()) as session:
+    with Session(folder, experiment, config=config, command=_command(), budget=budget) as session:
         outcome = _work(session, quiet=quiet or json_)
         report = session.write_report(outcome)
     _print_result(session, outcome, report, as_json=json_)

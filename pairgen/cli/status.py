@@ -113,7 +113,7 @@ def _table(steps: list[dict[str, Any]]) -> Any:
     from pairgen.cli.display import compact, duration
 
     columns = ("step", "rows", "requests", "reused", "tokens", "time", "cost", "drops")
-    cost = any(s.get("cost") for s in steps)
+    cost = any(s.get("cost") or s.get("unpriced") for s in steps)
     table = Table(box=None, pad_edge=False)
     for name in columns:
         if name != "cost" or cost:
@@ -124,10 +124,17 @@ def _table(steps: list[dict[str, Any]]) -> Any:
         cells = [
             s["step"], f"{s['rows']:,}", _count(s.get("requests")), _count(s.get("reused")),
             compact(tokens) if tokens else "", duration(s.get("seconds", 0.0)),
-            *([f"${s.get('cost', 0.0):,.2f}"] if cost else []), drops_line(s["drops"]),
+            *([_cost(s)] if cost else []), drops_line(s["drops"]),
         ]
         table.add_row(*map(Text, cells))
     return table
+
+
+def _cost(step: dict[str, Any]) -> str:
+    """`$1.20`, `unknown`, or nothing where nothing was asked."""
+    if step.get("unpriced") and not step.get("cost"):
+        return "unknown"
+    return f"${step['cost']:,.2f}" if step.get("cost") else ""
 
 
 def _count(number: int | None) -> str:

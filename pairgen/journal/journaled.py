@@ -15,10 +15,10 @@ from pairgen.store.manifest import Usage
 
 
 class Journaled:
-    """An engine whose answers are kept. `usage` counts what was sent for `step` and what it was spared.
+    """An engine whose answers are kept. `usage` counts what this process sent and what it was spared.
 
-    What earlier processes sent for the step is in it: the journal keeps the bills. `tariff` says what
-    answers cost, and `purse` may refuse to buy more. Without a journal it asks every time. Requests for
+    `paid` has what earlier processes sent for `step` in it: the journal keeps the bills. `tariff` says
+    what answers cost, and `purse` may refuse to buy more. Without a journal it asks every time. Requests for
     the same conversation take turns, so that the second finds what the first bought. Errors are never
     kept: whoever asks again, asks anew.
     """
@@ -28,11 +28,17 @@ class Journaled:
         purse: Purse | None = None,
     ) -> None:
         self.engine = engine
-        self.usage = journal.spent(step) if journal is not None and step else Usage()
+        self.usage = Usage()
+        self._before = journal.spent(step) if journal is not None and step else Usage()
         self._journal, self._step, self._tariff, self._purse = journal, step, tariff, purse or Purse()
         self._turns: dict[bytes, asyncio.Future[None]] = {}
         self._buying: set[asyncio.Task[list[Completion]]] = set()
         self._draining = False
+
+    @property
+    def paid(self) -> Usage:
+        """What the step has taken so far, over all processes."""
+        return self._before + self.usage
 
     async def complete(self, request: Request) -> list[Completion]:
         """Samples `first .. first + n - 1`, from the journal where it has them.

@@ -14,6 +14,7 @@ class Purse:
     def __init__(self, budget: float | None = None, spent: float = 0.0) -> None:
         self.budget, self.spent = budget, spent
         self._aside = 0.0
+        self._buying = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
@@ -28,16 +29,18 @@ class Purse:
         if most is None:
             raise UsageError("--budget needs the price of every model: give --prices FILE, or price: of the engine")
         while self.spent + self._aside + most > self.budget:
-            if self._aside <= 0.0:
+            if self._buying == 0:
                 raise self._empty(most)
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             await turn
         self._aside += most
+        self._buying += 1
         try:
             yield
         finally:
-            self._aside = max(0.0, self._aside - most) if self._aside > 1e-12 else 0.0
+            self._buying -= 1
+            self._aside = self._aside - most if self._buying else 0.0
             waiting, self._waiting = self._waiting, deque()
             for turn in waiting:
                 if not turn.done():

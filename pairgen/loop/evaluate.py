@@ -34,4 +34,4 @@ async def evaluate(runner: Runner, step: Step, sources: Sequence[Step]) -> Manif
         for row in result.rows:
             writer.add(row)
         meter.rows = len(result.rows)
-        return runner.finish(step, sources, writer, meter, answers.usage, result.metrics)
+        return runner.finish(step, sources, writer, meter, answers, result.metrics)

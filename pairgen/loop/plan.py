@@ -1,10 +1,11 @@
 """The plan of an experiment: every step's state, and what it would ask, before anything is asked.
 
 Where a step's inputs are sealed and its weights known, its requests are made and looked up in the
-journal, so those counts are exact. The others are estimates. The journal is only read, and may be in use.
+journal, so those counts are exact. The others are estimates, and so are counts from a sample of many
+rows. The journal is only read, and may be in use.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -12,18 +13,20 @@ from typing import Any
 
 from pairgen.engine import EngineConfig, Request
 from pairgen.fingerprint import JSON
-from pairgen.journal.file import count_answered
+from pairgen.journal.file import count_answered, read_spent
 from pairgen.journal.keys import conversation_key, key_in
 from pairgen.loop.config import Experiment
+from pairgen.loop.estimate import SAMPLE, Estimate, estimate, priced
 from pairgen.loop.steps import Evaluation, Program
 from pairgen.pipeline.plan import Step, why_again
-from pairgen.records import Pair
+from pairgen.records import Drop, Pair
 from pairgen.sources import read_records
-from pairgen.stage import LLMStage, Stage
+from pairgen.stage import LLMStage, RowStage, Stage
 from pairgen.stages.load import Load
 from pairgen.store import Manifest, is_done, read_manifest, read_rows
 
-CHARS_PER_TOKEN = 4
+MANY = 20_000
+"""Rows of which no more than a sample is looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class PlanLine:
 
     `samples` is what it would ask for, of which `answered` are in the journal; `tokens` the prompt
     tokens of the rest, by length of text. `exact` is false where earlier steps still decide the counts.
+    `cost` and `most` are dollars for the rest, None where a model has no price.
     """
 
     step: str
@@ -43,6 +47,8 @@ class PlanLine:
     tokens: int = 0
     exact: bool = True
     why: tuple[str, ...] = ()
+    cost: float | None = 0.0
+    most: float | None = 0.0
 
     @property
     def to_ask(self) -> int:
@@ -66,7 +72,9 @@ def in_short(lines: Iterable[PlanLine]) -> str:
     about = "" if all(line.exact for line in open_ if line.samples) else "~"
     kept = sum(line.answered for line in open_)
     more = f", {kept:,} more are in the journal" if kept else ""
-    return f"{done}; {about}{sum(line.to_ask for line in open_):,} answers to ask for{more}"
+    cost, most = priced(line.cost for line in open_), priced(line.most for line in open_)
+    money = f"; cost ~{cost}, at most {most}" if cost.startswith("$") else f"; cost {cost}" if cost else ""
+    return f"{done}; {about}{sum(line.to_ask for line in open_):,} answers to ask for{more}{money}"
 
 
 class _Planner:
@@ -92,7 +100,7 @@ class _Planner:
         exact = asked.exact and all(name in self._sealed for name in step.inputs)
         return PlanLine(
             step.name, step.spec.use, "changed" if why else "new", rows, asked.samples, asked.answered,
-            asked.tokens, exact, why,
+            asked.tokens, exact, why, asked.cost, asked.most,
         )
 
     def _rows_in(self, step: Step) -> int:
@@ -106,32 +114,70 @@ class _Planner:
         assert step.engine is not None
         line = PlanLine(step.name, step.spec.use, "")
         if not all(name in self._sealed for name in step.inputs):
-            return replace(line, samples=round(self._rows_in(step) * _samples_per_row(step)), exact=False)
+            samples = round(self._rows_in(step) * _samples_per_row(step))
+            requests = list(self._like(step))
+            calls = samples / (sum(r.n for r in requests) / len(requests)) if requests else 0.0
+            return _with(replace(line, samples=samples, exact=False), self._estimate(step, requests, calls, samples))
         if step.weights is not None and step.weights not in self._sealed:
             return replace(line, samples=sum(request.n for request in self._requests(step)), exact=False)
         weights = self._sealed[step.weights].metrics["weights"] if step.weights else None
         return self._looked_up(step, line, self._engines[step.engine].answers_as(weights))
 
     def _looked_up(self, step: Step, line: PlanLine, answers_as: JSON) -> PlanLine:
+        rows = self._rows_in(step)
+        scale = rows / SAMPLE if rows > MANY else 1.0
         keys: list[bytes] = []
-        characters = requests = 0
-        for request in self._requests(step):
-            requests += 1
+        some: list[Request] = []
+        count = 0
+        for request in self._requests(step, SAMPLE if rows > MANY else None):
+            count += 1
             conversation = conversation_key(answers_as, request)
             keys += [key_in(conversation, request.first + i) for i in range(request.n)]
-            characters += sum(len(message.content) for message in request.messages)
+            if len(some) < SAMPLE:
+                some.append(request)
         answered = count_answered(self._run / "journal.db", keys)
-        sent = min(1, (len(keys) - answered) / max(1, requests))  # one prompt for all it lacks
-        tokens = round(characters / CHARS_PER_TOKEN * sent)
-        return replace(line, samples=len(keys), answered=answered, tokens=tokens)
+        lacks = len(keys) - answered
+        calls = min(count, lacks) * scale  # one prompt for all a request lacks
+        line = replace(
+            line, samples=round(len(keys) * scale), answered=round(answered * scale), exact=scale == 1.0
+        )
+        return _with(line, self._estimate(step, some, calls, lacks * scale))
 
-    def _requests(self, step: Step) -> Iterator[Request]:
+    def _estimate(self, step: Step, requests: Sequence[Request], calls: float, samples: float) -> Estimate:
+        assert step.engine is not None
+        path = self._run / "journal.db"
+        own = read_spent(path, step.digest)
+        return estimate(
+            requests, calls, samples, self._engines[step.engine], own if own.requests else read_spent(path)
+        )
+
+    def _like(self, step: Step) -> Iterator[Request]:
+        """Requests like those of a step whose input is not there yet, where rows can be made to tell."""
+        if isinstance(step.spec, LLMStage) and len(step.inputs) == 1:
+            rows = self._preview(self._steps[step.inputs[0]])
+            yield from (request for row in islice(rows, SAMPLE // 10) for request in step.spec.ask(row))
+
+    def _preview(self, step: Step) -> Iterator[Any]:
+        """The first rows of a step: read, or made from the input's by stages that ask nobody."""
+        if step.name in self._sealed:
+            yield from read_rows(step.folder(self._run))
+        elif isinstance(step.spec, RowStage) and len(step.inputs) <= 1:
+            above = (row for name in step.inputs for row in self._preview(self._steps[name]))
+            few = islice(above, SAMPLE // 10)
+            yield from (row for row in step.spec.run(few) if not isinstance(row, Drop))
+
+    def _requests(self, step: Step, limit: int | None = None) -> Iterator[Request]:
+        """The requests of a step, or those of its first rows."""
         folders = [self._steps[name].folder(self._run) for name in step.inputs]
         if isinstance(step.spec, Evaluation):
             benchmark = step.spec.benchmark.at(folders)
             return (request for item in benchmark.items() for request in benchmark.ask(item))
         rows: Iterator[Any] = chain.from_iterable(map(read_rows, folders))
-        return (request for row in rows for request in step.spec.ask(row))
+        return (request for row in islice(rows, limit) for request in step.spec.ask(row))
+
+
+def _with(line: PlanLine, found: Estimate) -> PlanLine:
+    return replace(line, tokens=found.tokens, cost=found.cost, most=found.most)
 
 
 def _in_words(why: Iterable[str]) -> Iterator[str]:

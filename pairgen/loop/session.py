@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pairgen import fs
-from pairgen.errors import PairgenError
+from pairgen.errors import PairgenError, UsageError
 from pairgen.journal import Journal
 from pairgen.loop.config import Experiment
 from pairgen.loop.history import Record
@@ -25,10 +25,13 @@ class Session:
     """Holds a run folder alone. Leaving it closes the journal and frees the lock.
 
     `config` and `command` are kept beside the results. A config that cannot work is refused before
-    anything is written.
+    anything is written. `budget` is the most the run may ever cost, in dollars.
     """
 
-    def __init__(self, folder: Path, experiment: Experiment, *, config: str, command: str) -> None:
+    def __init__(
+        self, folder: Path, experiment: Experiment, *, config: str, command: str, budget: float | None = None
+    ) -> None:
+        self.budget = budget
         self.folder, self.experiment, self.config, self.command = folder, experiment, config, command
         self.plan = program(experiment)
         self._listeners: list[Listener] = [StatusFile(folder / "status.json", list(self.plan.steps))]
@@ -45,7 +48,7 @@ class Session:
         except BaseException:
             self._lock.release()
             raise
-        self._runner = Runner(self.folder, self.experiment, self._journal, self._tell)
+        self._runner = Runner(self.folder, self.experiment, self._journal, self._tell, self.budget)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
@@ -57,7 +60,15 @@ class Session:
         """Refuse an engine that cannot be opened here, if a step still needs it."""
         todo = [s for s in self.plan.steps.values() if not is_done(s.folder(self.folder), s.identity)]
         for role in {step.engine: None for step in todo if step.engine is not None}:
-            self.experiment.engines[role].check()
+            engine = self.experiment.engines[role]
+            engine.check()
+            tariff = engine.tariff()
+            if self.budget is not None and tariff is not None and tariff.expected(1, 1) is None:
+                raise UsageError(
+                    f"--budget: no price is known for engines.{role}.model {engine.model!r}; give a table with "
+                    f"--prices FILE, or --set 'engines.{role}.price={{input: 1.0, output: 4.0}}' (dollars per "
+                    "million tokens)"
+                )
 
     def listen(self, listener: Listener) -> None:
         """Also tell this listener."""

@@ -117,14 +117,15 @@ class Runner:
                         meter.drops += isinstance(out, Drop)
                         meter.rows += not isinstance(out, Drop)
                     meter.tell(answers.usage if answers else Usage())
-            return self.finish(step, sources, writer, meter, answers.usage if answers else Usage())
+            return self.finish(step, sources, writer, meter, answers)
 
     def finish(
-        self, step: Step, sources: Sequence[Step], writer: StepWriter, meter: Meter, usage: Usage,
-        metrics: Mapping[str, Any] | None = None,
+        self, step: Step, sources: Sequence[Step], writer: StepWriter, meter: Meter,
+        answers: Journaled | None, metrics: Mapping[str, Any] | None = None,
     ) -> Manifest:
         """Seal what a writer holds, and say so."""
-        log = log_of(meter.seconds, usage)
+        usage = answers.usage if answers else Usage()
+        log = log_of(meter.seconds, answers.paid if answers else usage)
         manifest = sealed_manifest(step, sources, writer, log=log, metrics=metrics)
         seal(step.folder(self.folder), manifest)
         meter.tell(usage, "done", force=True)

@@ -1,265 +1,33 @@
-"""Attention over prompt trees: each piece that is visible, by the fastest kernel there is, and nothing else.
+"""Which attention computes prompt trees: chosen once by device, said aloud, and hung into transformers.
 
-A branch sees its prompt and itself. So a tree is a causal square (the prompt with itself), one full
-rectangle (all branches on the prompt) and a small causal square per branch. torch's CPU flash kernel
-computes each of them without a mask and gives log-sum-exps, by which the two parts of a branch are
-joined. Going back, a piece is computed with the output and log-sum-exp of the whole row in place of its
-own, and so gives its part of the gradient. In a dense mask of T tokens all T^2 scores are computed.
-
-The kernel's way back is slow in bf16 (2 to 4 times the matrix products it is made of), so it is written
-out: two passes over the scores of some queries at a time, in bf16, all subtractions folded into the
-products that make them.
-
-Names: B blocks, H heads, G key-value heads, T tokens of a block, d head size, Q queries and K keys of a piece.
+On a CPU the visible pieces of trees (`treewise`), but short blocks densely: their pieces are too small to
+be worth a call each. On a GPU FlexAttention over a block mask, or where that does not compile a dense
+mask, with the reason. A layout reaches the layers as a keyword argument through the model's decoder.
 """
 
-from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from pairgen.errors import UsageError
+from pairgen.train.layout import Layout, compiled
+from pairgen.train.treewise import tree_attention
 
-NAME = "pairgen_trees"
+TREES, FLEX, DENSE = "pairgen_trees", "pairgen_flex", "sdpa"
+"""Names under which transformers finds an attention; the first two are made here."""
 SHORT = 320
-"""Blocks up to this many tokens are computed densely: their pieces are too small to be worth a call each."""
-SQUARE = 256
-"""Causal squares up to this size are computed whole on the way back in bf16; larger ones are cut into such."""
-SCORES = 1 << 20
-"""Scores made at once on the way back in bf16: 2 MiB, which caches hold."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Queries [first, last) of a block on keys [start, stop), causal if they are the same tokens."""
-
-    block: int
-    first: int
-    last: int
-    start: int
-    stop: int
-
-    @property
-    def is_causal(self) -> bool:
-        """A square: each token sees those before it and itself."""
-        return self.first == self.start
-
-    def split(self, limit: int) -> "list[Piece]":
-        """The same as rectangles and squares of at most so many tokens."""
-        if not self.is_causal or self.last - self.first <= limit:
-            return [self]
-        middle = (self.first + self.last) // 2
-        upper = Piece(self.block, self.first, middle, self.first, middle)
-        lower = Piece(self.block, middle, self.last, middle, self.last)
-        return [*upper.split(limit), Piece(self.block, middle, self.last, self.first, middle), *lower.split(limit)]
-
-    @property
-    def queries(self) -> tuple[slice, slice, slice]:
-        """Where the queries are in [B, H, T, ...]."""
-        return slice(self.block, self.block + 1), slice(None), slice(self.first, self.last)
-
-    @property
-    def keys(self) -> tuple[slice, slice, slice]:
-        """Where the keys are in [B, H, T, ...]."""
-        return slice(self.block, self.block + 1), slice(None), slice(self.start, self.stop)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Who sees whom in a micro-batch: tree numbers [B, T] (-1 is padding), branches [B, T] (0 is the prompt)."""
-
-    tree_BT: Tensor
-    branch_BT: Tensor
-
-    @cached_property
-    def pieces(self) -> list[Piece]:
-        """What is visible, squares first: they meet every token once."""
-        return _pieces(self.tree_BT, self.branch_BT)
-
-    @cached_property
-    def mask_B1TT(self) -> Tensor:
-        """[B, 1, T, T], True where query may see key: not later, same tree, and prompt or own branch."""
-        places_T = torch.arange(self.tree_BT.shape[1], device=self.tree_BT.device)
-        rows_B = torch.arange(len(self.tree_BT), device=self.tree_BT.device)
-        rule = mask_rule(self.tree_BT, self.branch_BT)
-        mask_BTT: Tensor = rule(rows_B[:, None, None], rows_B[:, None, None], places_T[:, None], places_T[None, :])
-        return mask_BTT[:, None]
-
-    @property
-    def visible(self) -> int:
-        """Scores that pieces compute, to be compared with B * T * T."""
-        squares = (p.last - p.first for p in self.pieces if p.is_causal)
-        return sum(n * (n + 1) // 2 for n in squares) + sum(
-            (p.last - p.first) * (p.stop - p.start) for p in self.pieces if not p.is_causal
-        )
-
-
-def mask_rule(tree_BT: Tensor, branch_BT: Tensor) -> Any:
-    """The rule as FlexAttention wants it: (block, head, query, key) to whether the query may see the key."""
-
-    def visible(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        same_tree = tree_BT[b, q] == tree_BT[b, k]
-        return (q >= k) & same_tree & ((branch_BT[b, k] == 0) | (branch_BT[b, q] == branch_BT[b, k]))
-
-    return visible
-
-
-def _pieces(tree_BT: Tensor, branch_BT: Tensor) -> list[Piece]:
-    squares: list[Piece] = []
-    rectangles: list[Piece] = []
-    for block, (tree_T, branch_T) in enumerate(zip(tree_BT.cpu().numpy(), branch_BT.cpu().numpy(), strict=True)):
-        changes = np.flatnonzero((np.diff(tree_T) != 0) | (np.diff(branch_T) != 0)) + 1
-        runs = pairwise([0, *changes.tolist(), len(tree_T)])
-        prompt = (0, 0)
-        for first, last in runs:
-            if tree_T[first] < 0:
-                continue
-            squares.append(Piece(block, first, last, first, last))
-            if branch_T[first] == 0:
-                prompt = (first, last)
-            elif first == prompt[1]:
-                rectangles.append(Piece(block, first, last, *prompt))
-            else:  # one rectangle for all branches of a tree
-                rectangles[-1] = replace(rectangles[-1], last=last)
-    return squares + rectangles
-
-
-class _Trees(torch.autograd.Function):
-    """softmax(scale q k') v, each query over what it may see; equal numbers of query and key heads."""
-
-    @staticmethod
-    def forward(ctx: Any, q_BHTd: Tensor, k_BHTd: Tensor, v_BHTd: Tensor, layout: Layout, scale: float) -> Tensor:
-        blocks, heads, tokens, _ = q_BHTd.shape
-        # laid out as the kernel does: heads innermost
-        out_BHTd = q_BHTd.new_zeros(blocks, tokens, heads, v_BHTd.shape[-1]).transpose(1, 2)
-        sums_BHT = torch.zeros(blocks, tokens, heads, dtype=_sums(q_BHTd.dtype)).transpose(1, 2)
-        for p in layout.pieces:
-            here, keys = p.queries, p.keys
-            out, sums = _flash(q_BHTd[here], k_BHTd[keys], v_BHTd[keys], p.is_causal, scale)
-            if p.is_causal:
-                out_BHTd[here], sums_BHT[here] = out, sums
-            else:
-                _join(out_BHTd[here], sums_BHT[here], out, sums)
-        ctx.layout, ctx.scale = layout, scale
-        ctx.save_for_backward(q_BHTd, k_BHTd, v_BHTd, out_BHTd, sums_BHT)
-        return out_BHTd
-
-    @staticmethod
-    def backward(ctx: Any, grad_BHTd: Tensor) -> tuple[Tensor | None, ...]:
-        q_BHTd, k_BHTd, v_BHTd, out_BHTd, sums_BHT = ctx.saved_tensors
-        pulls = [_laid_out(x, _sums(x.dtype)) for x in (q_BHTd, k_BHTd, v_BHTd)]
-        if q_BHTd.dtype == torch.bfloat16:
-            back = _Products(grad_BHTd, q_BHTd, k_BHTd, v_BHTd, out_BHTd, sums_BHT, ctx.scale)
-            for p in ctx.layout.pieces:
-                for part in p.split(SQUARE):
-                    back(part, pulls)
-        else:
-            for p in ctx.layout.pieces:
-                _flash_back(grad_BHTd, q_BHTd, k_BHTd, v_BHTd, out_BHTd, sums_BHT, p, ctx.scale, pulls)
-        return (*(pull.to(q_BHTd.dtype) for pull in pulls), None, None)
-
-
-def _laid_out(x_BHTd: Tensor, dtype: torch.dtype) -> Tensor:
-    """Zeros in the shape of x, heads innermost, as the layers of a model want them."""
-    blocks, heads, tokens, size = x_BHTd.shape
-    return torch.zeros(blocks, tokens, heads, size, dtype=dtype).transpose(1, 2)
-
-
-def _sums(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
-
-
-def _flash(q: Tensor, k: Tensor, v: Tensor, is_causal: bool, scale: float) -> tuple[Tensor, Tensor]:
-    found: tuple[Tensor, Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        q, k, v, 0.0, is_causal, scale=scale)
-    return found
-
-
-def _flash_back(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, sums: Tensor, p: Piece,
-                scale: float, pulls: list[Tensor]) -> None:
-    """Add the gradients of a piece."""
-    here, keys = p.queries, p.keys
-    parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-        grad[here], q[here], k[keys], v[keys], out[here], sums[here], 0.0, p.is_causal, scale=scale)
-    for pull, part, place in zip(pulls, parts, (here, keys, keys), strict=True):
-        pull[place] += part
-
-
-class _Products:
-    """The gradients of pieces by matrix products in bf16, written out.
-
-    With p = exp(s q k' - sums) and D = rowsum(grad * out): dv = p' grad, ds = p * (grad v' - D), dq = s ds k,
-    dk = s ds' q. The subtractions are columns: -sums and -D, as a bf16 number and the bf16 number that it
-    lacks, stand beside q and grad, ones beside k and v. So a score is touched twice, by exp and by *.
-    """
-
-    def __init__(self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, sums: Tensor, scale: float) -> None:
-        self.scale, self.size = scale, q.shape[-1]
-        self.q = _beside(q * scale, -sums)
-        self.grad = _beside(grad, -(grad.float() * out).sum(-1))
-        ones = k.new_ones(*k.shape[:-1], 2)
-        self.k, self.v = torch.cat([k, ones], -1), torch.cat([v, ones], -1)
-
-    def __call__(self, p: Piece, pulls: list[Tensor]) -> None:
-        """Add the gradients of a piece, which is a rectangle or a small square."""
-        dq, dk, dv = pulls
-        k_HKd, v_HKd = (x[p.block, :, p.start : p.stop].contiguous() for x in (self.k, self.v))
-        keys = (p.block, slice(None), slice(p.start, p.stop))
-        step = p.last - p.first if p.is_causal else max(32, SCORES // (len(k_HKd) * k_HKd.shape[1]) // 32 * 32)
-        for first in range(p.first, p.last, step):
-            here = (p.block, slice(None), slice(first, min(first + step, p.last)))
-            q_HQd, grad_HQd = self.q[here].contiguous(), self.grad[here].contiguous()
-            score_HQK = torch.bmm(q_HQd, k_HKd.transpose(1, 2)).exp_()
-            if p.is_causal:
-                score_HQK.tril_()
-            dv[keys] += self._own(torch.bmm(score_HQK.transpose(1, 2), grad_HQd))
-            score_HQK *= torch.bmm(grad_HQd, v_HKd.transpose(1, 2))
-            dk[keys] += self._own(torch.bmm(score_HQK.transpose(1, 2), q_HQd))
-            dq[here].add_(self._own(torch.bmm(score_HQK, k_HKd)), alpha=self.scale)
-
-    def _own(self, x: Tensor) -> Tensor:
-        """Without the two columns."""
-        return x[..., : self.size]
-
-
-def _beside(x: Tensor, column: Tensor) -> Tensor:
-    """x with an fp32 column beside it, as two of x's precision."""
-    high = column.to(x.dtype)
-    low = (column - high).to(x.dtype)
-    return torch.cat([x, high[..., None], low[..., None]], -1)
-
-
-def _join(out: Tensor, sums: Tensor, more: Tensor, more_sums: Tensor) -> None:
-    """Two softmaxes over parts of the keys as one over all, in place of the first."""
-    both = torch.logaddexp(sums, more_sums)
-    old, new = (sums - both).exp_()[..., None], (more_sums - both).exp_()[..., None]
-    out.copy_(out * old + more * new)
-    sums.copy_(both)
-
-
-def tree_attention(q_BHTd: Tensor, k_BGTd: Tensor, v_BGTd: Tensor, layout: Layout, scale: float) -> Tensor:
-    """Attention of prompt trees on a CPU, [B, H, T, d]. Padding gives zeros."""
-    groups = q_BHTd.shape[1] // k_BGTd.shape[1]
-    k_BHTd, v_BHTd = (x.repeat_interleave(groups, 1) if groups > 1 else x for x in (k_BGTd, v_BGTd))
-    return _Trees.apply(q_BHTd, k_BHTd, v_BHTd, layout, scale)  # type: ignore[no-any-return, no-untyped-call]
+"""Blocks up to this many tokens are computed densely on a CPU."""
 
 
 def _attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *,
             trees: Layout | None = None, scaling: float | None = None, **kwargs: Any) -> tuple[Tensor, None]:
-    """What Hugging Face's layers call: pieces of trees if there is a layout, one dense or causal call without."""
-    for name in ("softcap", "s_aux", "position_bias"):
-        if kwargs.get(name) is not None:
-            raise UsageError(f"{type(module).__name__} attends with {name!r}, which prompt trees do not: not supported")
+    """Pieces of trees if there is a layout, one dense or causal call without."""
+    query, key, value = _checked(module, query, key, value, kwargs)
     kind = query.device.type
-    if torch.is_autocast_enabled(kind):
-        query, key, value = (x.to(torch.get_autocast_dtype(kind)) for x in (query, key, value))
     with torch.autocast(kind, enabled=False):
         if trees is not None:
             scale = scaling or query.shape[-1] ** -0.5
@@ -270,13 +38,71 @@ def _attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: 
         return found, None
 
 
-ALL_ATTENTION_FUNCTIONS[NAME] = _attend
-ALL_MASK_ATTENTION_FUNCTIONS[NAME] = sdpa_mask
+def _attend_flex(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *,
+                 trees: Layout | None = None, scaling: float | None = None, **kwargs: Any) -> tuple[Tensor, None]:
+    """FlexAttention over the blocks of a mask that hold something visible."""
+    query, key, value = _checked(module, query, key, value, kwargs)
+    with torch.autocast(query.device.type, enabled=False):
+        if trees is None:
+            found, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, **kwargs)
+            return found, None
+        grouped = query.shape[1] != key.shape[1]
+        out = compiled("flex_attention")(query, key, value, block_mask=trees.block_mask, scale=scaling,
+                                          enable_gqa=grouped)
+        return out.transpose(1, 2), None
+
+
+def _checked(module: nn.Module, query: Tensor, key: Tensor, value: Tensor,
+             kwargs: dict[str, Any]) -> tuple[Tensor, ...]:
+    """Queries, keys and values in one precision. Raises UsageError for what changes scores in our back."""
+    for name in ("softcap", "s_aux", "position_bias"):
+        if kwargs.get(name) is not None:
+            raise UsageError(f"{type(module).__name__} attends with {name!r}, which prompt trees do not: not supported")
+    kind = query.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
+    return query.to(dtype), key.to(dtype), value.to(dtype)
+
+
+ALL_ATTENTION_FUNCTIONS[TREES] = _attend
+ALL_ATTENTION_FUNCTIONS[FLEX] = _attend_flex
+
+
+# --- the choice -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """An implementation by its name in transformers, and what to say of it."""
+
+    name: str
+    text: str
+
+
+def choose(device: torch.device) -> Attention:
+    """The attention for a device, tried once."""
+    if device.type == "cpu":
+        return Attention(TREES, f"attention: visible pieces of prompt trees, blocks up to {SHORT} tokens whole")
+    reason = _why_not_flex(device)
+    if reason:
+        return Attention(DENSE, f"attention: sdpa with a tree mask ({reason})")
+    return Attention(FLEX, "attention: flex (block mask)")
+
+
+def _why_not_flex(device: torch.device) -> str | None:
+    """What goes wrong when a tree of two branches goes through it and back, if anything does."""
+    tree, branch = (torch.tensor([row], device=device) for row in ([0] * 192, [0] * 64 + [1] * 64 + [2] * 64))
+    q = torch.randn(1, 2, 192, 64, device=device, dtype=torch.bfloat16, requires_grad=True)
+    try:
+        out = compiled("flex_attention")(q, q, q, block_mask=Layout(tree, branch).block_mask)
+        out.sum().backward()
+    except Exception as error:  # whatever a compiler may raise: the reason is said, the other way is taken
+        return f"flex: {type(error).__name__}: {str(error).strip().splitlines()[0][:80]}"
+    return None
 
 
 def attention_inputs(decoder: Any, layout: Layout) -> dict[str, Any]:
     """The arguments of a decoder that make it see a layout."""
     name = getattr(getattr(decoder, "config", None), "_attn_implementation", None)
-    if name == NAME and layout.tree_BT.shape[1] > SHORT:
+    if name == FLEX or (name == TREES and layout.tree_BT.shape[1] > SHORT):
         return {"attention_mask": None, "trees": layout}
     return {"attention_mask": layout.mask_B1TT}

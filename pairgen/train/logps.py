@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pairgen.errors import UsageError
-from pairgen.train.attention import Layout, attention_inputs
+from pairgen.train.attention import attention_inputs
 from pairgen.train.head import Shape, TokenLogps, score
+from pairgen.train.layout import Layout
 from pairgen.train.packing import MicroBatch, micro_batches
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from pairgen.errors import UsageError
 from pairgen.fs import adopt, make_dirs, remove, write_atomic
-from pairgen.train.attention import NAME
+from pairgen.train.attention import DENSE, choose
 from pairgen.train.config import Lora, TrainConfig
 from pairgen.train.crew import SMALL
 from pairgen.train.logps import Scorer
@@ -24,7 +24,10 @@ from pairgen.train.reward import HEAD, RewardScorer, is_reward_model, load_rewar
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The model being trained. `scorer` is its whole forward pass; `adapters` its peft wrapper, if there is one."""
+    """The model being trained. `scorer` is its whole forward pass; `adapters` its peft wrapper, if there is one.
+
+    `attention` says in a line how attention is computed.
+    """
 
     model: Any
     scorer: Scorer | RewardScorer
@@ -33,6 +36,7 @@ class Policy:
     bf16: bool
     dtype: torch.dtype
     is_reward: bool = False
+    attention: str = ""
 
     def autocast(self) -> AbstractContextManager[object]:
         """The precision of a forward pass."""
@@ -65,9 +69,14 @@ def load(folder: Path, config: TrainConfig, placed: bool = True) -> Policy:
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
-    attention = NAME if device.type == "cpu" else "sdpa"
+    attention = choose(device)
     dtype = AutoConfig.from_pretrained(folder).dtype or torch.float32
-    model = (load_reward(folder, config, attention) if config.is_reward else _language_model(folder, attention))
+    name = attention.name
+    model = load_reward(folder, config, name) if config.is_reward else _language_model(folder, name)
+    text = attention.text
+    if not model._supports_attention_backend:  # its layers hand over a mask and nothing else
+        model.set_attn_implementation(DENSE)
+        text = f"attention: sdpa with a tree mask ({type(model).__name__} takes no other)"
     _switch_dropout_off(model)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -76,7 +85,7 @@ def load(folder: Path, config: TrainConfig, placed: bool = True) -> Policy:
     adapters = _with_adapters(model, config.lora, config.is_reward) if config.lora else None
     model.to(device if placed else "cpu").train()
     scorer = RewardScorer(model) if config.is_reward else Scorer(model)
-    return Policy(model, scorer, adapters, device, bf16, dtype, config.is_reward)
+    return Policy(model, scorer, adapters, device, bf16, dtype, config.is_reward, text)
 
 
 def _language_model(folder: Path, attention: str) -> Any:

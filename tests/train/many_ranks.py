@@ -42,23 +42,25 @@ class Job:
 def rows(name: str) -> list[Any]:
     """A data set by name."""
     if name == "pairs":
-        return preferences(21, prompts=7)
+        return preferences(45)
+    if name == "trees":
+        return preferences(45, prompts=15)
     if name == "mixed":
-        return [*preferences(15), *demonstrations(6, kind="replay")]
+        return [*preferences(30), *demonstrations(15, kind="replay")]
     if name == "one":
         return preferences(1)
     if name == "three":
         return preferences(3)
     if name == "demonstrations":
-        return demonstrations(21)
+        return demonstrations(45)
     assert name == "labelled"
     return [Labelled(f"l{i}", p.prompt, p.rejected if i % 3 == 2 else p.chosen, i % 3 != 2, "judgment")
-            for i, p in enumerate(preferences(21))]
+            for i, p in enumerate(preferences(45))]
 
 
 def run(job: Job, ranks: Ranks = ALONE) -> None:
     """Train."""
-    config = TrainConfig.model_validate({"learning_rate": 5e-3, "batch_size": 8, "micro_tokens": 200, **job.options})
+    config = TrainConfig.model_validate({"learning_rate": 5e-3, "batch_size": 16, "micro_tokens": 200, **job.options})
 
     def on_step(log: StepLog) -> None:
         if job.strike and job.strike[2] == log.step and job.strike[1] in (ranks.rank, BOTH):

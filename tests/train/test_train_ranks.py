@@ -38,7 +38,7 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["many_ranks", "peft", "torch.distributed.fsdp", "torch.distributed.tensor"])
 
 
-def two_ranks(folder: Path, *jobs: Job, seconds: float = 60) -> Ended:
+def two_ranks(folder: Path, *jobs: Job, seconds: float = 120) -> Ended:
     """Two ranks that run some jobs. They are killed, and the test fails, when they hang."""
     path = written(folder, jobs)
     with socket.socket() as free:
@@ -108,6 +108,7 @@ def jobs(init: Path, folder: Path) -> list[Job]:
         job("checkpointing", "pairs", "simpo", gradient_checkpointing=True, optimizer="rmsprop"),
         job("bt", "pairs", "bt"),
         job("bf16", "pairs", "dpo", precision="bf16"),
+        job("trees", "trees", "dpo"),
         job("one", "one", "dpo", epochs=3),
         job("three", "three", "aot", batch_size=3, micro_tokens=1),
         job("best", "pairs", "dpo", heldout=True, **kept),
@@ -125,7 +126,7 @@ def done(init: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         run(job)
     process = torchrun(str(HERE / "many_ranks.py"), str(written(folder / "two", jobs(init, folder / "two"))))
     try:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=240)
     finally:
         process.terminate()
     assert process.returncode == 0, errors[-3000:]
@@ -136,6 +137,7 @@ def done(init: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_ranks_train_as_one_process_does(done: Path, kind: str) -> None:
     one, two = done / "one" / kind, done / "two" / kind
     assert len(lines(one)) == len(lines(two)) > 0
+    assert kind in {"one", "three", "trees"} or lines(two)[0]["tokens"] > 320  # at least three micro-batches
     for a, b in zip(lines(one), lines(two), strict=True):
         assert a == pytest.approx(b, rel=0.03 if kind == "bf16" else 1e-4, abs=1e-5)
     a, b = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
@@ -257,7 +259,7 @@ def test_a_signal_to_torchrun_ends_the_command_on_all_ranks_with_the_state_kept(
                        "--objective", "dpo", "--set", "learning_rate=1e-4", "--set", "epochs=9999",
                        "--set", "batch_size=8")
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not (out / "log.jsonl").is_file() or len(lines(out)) < 3:
             assert time.monotonic() < deadline
             assert process.poll() is None

@@ -71,6 +71,7 @@ def test_the_folder_is_a_sequence_classifier_of_one_label(trained: Path, init: P
     assert found["architectures"] == ["LlamaForSequenceClassification"]
     assert len(found["id2label"]) == 1
     assert found["pad_token_id"] == 0
+    assert found["problem_type"] == "regression"  # without it vLLM squashes a single label by a sigmoid
     model = AutoModelForSequenceClassification.from_pretrained(trained)
     assert model.num_labels == 1
     assert model.score.weight.shape == (1, 32)
@@ -205,6 +206,14 @@ def test_lora_trains_the_head_whole_and_saves_both_forms(init: Path, tmp_path: P
     ids = torch.arange(5, 25)[None]
     assert merged(ids).logits.item() == pytest.approx(adapted(ids).logits.item(), abs=1e-4)
     assert not torch.equal(merged.score.weight, load(init, config()).model.score.weight)
+
+
+def test_kept_checkpoints_are_reward_models_too(init: Path, tmp_path: Path) -> None:
+    options = {"max_steps": 4, "save_every": 2, "keep_best": "accuracy", "heldout_every": 2}
+    train(config(**options), preferences(32), init, tmp_path, heldout=preferences(8, seed=9))
+    for name in ("checkpoint-2", "best"):
+        assert AutoModelForSequenceClassification.from_pretrained(tmp_path / name).score.weight.shape == (1, 32)
+    assert json.loads((tmp_path / "best" / "best.json").read_text())["metric"] == "accuracy"
 
 
 def test_micro_batches_do_not_change_a_step(init: Path, tmp_path: Path) -> None:

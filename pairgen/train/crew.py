@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import torch
 
+from pairgen.train.heap import kept_heap
+
 T = TypeVar("T")
 R = TypeVar("R")
 SMALL = 16_000_000
@@ -47,7 +49,8 @@ class Crew:
 def crew(side_by_side: bool) -> Iterator[Crew]:
     """Workers for a small model on a CPU, none otherwise. Torch's number of threads is put back after."""
     if not side_by_side:
-        yield Crew(None)
+        with kept_heap():
+            yield Crew(None)
         return
     threads = torch.get_num_threads()
     workers = min(PARTS, len(os.sched_getaffinity(0)))

@@ -36,7 +36,7 @@ def _kl_of_winning(z: "Tensor", y: "Tensor") -> "Tensor":
 
 
 def apo_auto(x: Pairs, *, beta: Positive = 0.1, margin: Real = 0.0) -> "Tensor":
-    """APO-zero for pairs whose winner beats what the policy would write by over `margin`, else APO-down.
+    """APO-zero for pairs whose winner is at least `margin` better than what the policy would write, else APO-down.
 
     The choice per pair that 2408.06266 (5.3.2) makes per data set, and leaves to future work.
     """
@@ -44,8 +44,9 @@ def apo_auto(x: Pairs, *, beta: Positive = 0.1, margin: Real = 0.0) -> "Tensor":
 
 
 def apo_auto_mask(x: Pairs, *, margin: Real = 0.0, beta: Positive = 0.1) -> "Tensor":
-    """[B] bool: where the winner beats the policy's own answer, so that `apo-auto` is APO-zero.
+    """[B] bool: where the winner is as good as the policy's own answer or better, so that `apo-auto` is APO-zero.
 
-    Takes the parameters of the loss as they stand; beta has no part in the choice.
+    A winner that ties is not lowered: it is what the policy should write. Takes the parameters of the
+    loss as they stand; beta has no part in the choice.
     """
-    return needed(x.chosen.score_B, "chosen_score") > needed(x.policy_score_B, "policy_score") + margin
+    return needed(x.chosen.score_B, "chosen_score") >= needed(x.policy_score_B, "policy_score") + margin

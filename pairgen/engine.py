@@ -96,6 +96,15 @@ class EngineConfig(Frozen):
         """Build the engine: this loads weights or opens connections."""
         raise TypeError(f"engine {self.use!r} does not say how to open")
 
+    def open_in(self, folder: Path) -> "Engine":
+        """`open` for a run in that folder, for engines that must keep something there."""
+        return self.open()
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows a driver should have at work."""
+        return self.concurrency
+
 
 class Engine(Protocol):
     """The one thing a stage's requests are answered by."""

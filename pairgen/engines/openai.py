@@ -27,6 +27,7 @@ from pairgen.errors import CredentialsError, RowError, Stopped, UsageError
 from pairgen.fingerprint import JSON, Runtime
 
 if TYPE_CHECKING:
+    from pairgen.engines._batch import Batches
     from pairgen.engines._http import Answer, Line
 
 CHAT = "/chat/completions"
@@ -45,6 +46,8 @@ class OpenAIConfig(EngineConfig):
     `token_limit` is the name of the field that bounds completions: hosted OpenAI models want
     `max_completion_tokens`, other servers `max_tokens`. `extra` adds fields to every request (`logprobs`,
     `reasoning_effort`) and `response_format` asks for JSON; `omit` leaves out what a server refuses.
+    `batch: true` uses the Batch API at its price: `batch_size` requests a batch, looked after every
+    `batch_poll` seconds; it is placement, so a run may change between both and pay nothing twice.
     `price` or the table in the file `prices` says what tokens cost, where the shipped table does not.
     """
 
@@ -61,6 +64,9 @@ class OpenAIConfig(EngineConfig):
     retry_seconds: Runtime[float] = Field(default=180.0, ge=0)
     requests_per_minute: Runtime[float | None] = Field(default=None, gt=0)
     tokens_per_minute: Runtime[float | None] = Field(default=None, gt=0)
+    batch: Runtime[bool] = False
+    batch_size: Runtime[int] = Field(default=10_000, ge=1, le=50_000)
+    batch_poll: Runtime[float] = Field(default=30.0, gt=0)
     price: Runtime[Price | None] = None
     prices: Runtime[str | None] = None
     token_limit: Runtime[Literal["max_completion_tokens", "max_tokens"] | None] = None
@@ -92,7 +98,13 @@ class OpenAIConfig(EngineConfig):
         """What tokens cost. A server on this machine that wants no key is paid by nobody."""
         if self.price is None and self.prices is None and key_for(self.base_url, self.api_key_env) is None:
             return None
-        return Tokens(self.price or price_of(self.model, self.prices))
+        price = self.price or price_of(self.model, self.prices)
+        return Tokens(price, price.batch if self.batch and price is not None else 1.0)
+
+    @property
+    def rows_at_once(self) -> int:
+        """A batch full, where batches are used."""
+        return self.batch_size if self.batch else self.concurrency
 
     def check(self) -> None:
         """The key must be set, where one is needed."""
@@ -104,6 +116,13 @@ class OpenAIConfig(EngineConfig):
         """Read the key. Raises CredentialsError or UsageError before any connection is made."""
         key_env = key_for(self.base_url, self.api_key_env)
         return OpenAIEngine(self, key_env, None if key_env is None else read_key(key_env))
+
+    def open_in(self, folder: Path) -> Engine:
+        """As `open`; the ids of batches are kept in the run's folder."""
+        engine = self.open()
+        assert isinstance(engine, OpenAIEngine)
+        engine.folder = folder / "batches"
+        return engine
 
 
 class OpenAIEngine:
@@ -118,6 +137,8 @@ class OpenAIEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._gate: Gate
         self._line: Line
+        self._batches: Batches | None = None
+        self.folder: Path | None = None
 
     @property
     def identity(self) -> JSON:
@@ -210,11 +231,34 @@ class OpenAIEngine:
 
         config = self._config
         if self._loop is not None:
-            forget(config.base_url, self._key, config.concurrency)
-        self._loop, self._own = loop, asyncio.Semaphore(config.concurrency)
+            forget(config.base_url, self._key, config.rows_at_once)
+        self._loop, self.place = loop, asyncio.Semaphore(config.rows_at_once)
         self._line = Line(config.base_url, self._key, config.timeout, config.silence)
         self._gate = gate_of(config.base_url, self._key)
-        self._gate.join(config.concurrency, config.requests_per_minute, config.tokens_per_minute)
+        self._gate.join(config.rows_at_once, config.requests_per_minute, config.tokens_per_minute)
+        if config.batch:
+            self._batches = self._open_batches()
+
+    def _open_batches(self) -> "Batches":
+        from pairgen.engines._batch import Batches
+        from pairgen.engines._client import new_client
+
+        if self.folder is None:
+            raise UsageError("engine openai: batch: true needs a run folder to keep the ids of batches in")
+        config = self._config
+        client = new_client(config.base_url, self._key, config.timeout)
+        return Batches(client, self.folder, config.batch_size, config.batch_poll)
+
+    async def post(self, body: bytes) -> "Answer":
+        """Ask one body. In a batch an answer can take a day."""
+        if self._batches is None:
+            return await self._line.post(CHAT, body)
+        from pairgen.engines._client import translated
+        from pairgen.engines._http import Answer
+
+        with translated(self._meaning):
+            line = await self._batches.ask(body)
+        return Answer(line["status_code"], {}, encode(line["body"]))
 
     def decode(self, raw: bytes) -> list[Completion]:
         """The samples of a body, or of a list of bodies. Pure. Raises RowError when there are none."""
@@ -236,8 +280,10 @@ class OpenAIEngine:
         """Close the connections of this loop."""
         if self._loop is asyncio.get_running_loop():
             self._loop = None
-            forget(self._config.base_url, self._key, self._config.concurrency)
+            forget(self._config.base_url, self._key, self._config.rows_at_once)
             await self._line.close()
+            if self._batches is not None:
+                await self._batches.close()
 
 
 class _Call:
@@ -253,12 +299,12 @@ class _Call:
     async def once(self) -> bytes:
         """Ask. Raises Retry when that may be tried again, else what is wrong."""
         engine, gate = self._engine, self._gate
-        async with engine._own:
+        async with engine.place:
             ticket = await gate.enter(self._prompt, self._most)
             began = time.monotonic()
             try:
                 engine.stop_if_dead()
-                answer = await engine._line.post(CHAT, self._body)
+                answer = await engine.post(self._body)
                 engine.refuse(answer)
             except Retry as error:
                 gate.failure(ticket, error)

@@ -9,10 +9,10 @@ from pairgen.pipeline.plan import model_digest
 
 
 class EnginePool:
-    """Live engines by role; roles with the same config share one."""
+    """Live engines by role; roles with the same config share one. `folder` is the run's."""
 
-    def __init__(self, configs: Mapping[str, EngineConfig]) -> None:
-        self._configs = configs
+    def __init__(self, configs: Mapping[str, EngineConfig], folder: Path | None = None) -> None:
+        self._configs, self._folder = configs, folder
         self._live: dict[str, Engine] = {}
         self._loaded: dict[str, str | None] = {}
 
@@ -29,7 +29,8 @@ class EnginePool:
         """Open a role, unless it is open. Blocks while weights are fetched and loaded."""
         role = self.role(name)
         if role not in self._live:
-            self._live[role] = self._configs[role].open()
+            config = self._configs[role]
+            self._live[role] = config.open() if self._folder is None else config.open_in(self._folder)
             self._loaded[role] = None
 
     async def get(self, name: str, weights: tuple[Path, str] | None = None) -> Engine:

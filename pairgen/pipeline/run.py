@@ -48,7 +48,7 @@ class Runner:
         self, folder: Path, pipeline: Pipeline, journal: Journal, listen: Listener, budget: float | None = None
     ) -> None:
         self.folder, self.pipeline, self.journal, self.listen = folder, pipeline, journal, listen
-        self.engines = EnginePool(pipeline.engines)
+        self.engines = EnginePool(pipeline.engines, folder)
         self.purse = Purse(budget, journal.spent().cost)
         self.stopping: PairgenError | None = None
         self.abrupt = False
@@ -156,7 +156,7 @@ class Runner:
     def concurrency(self, step: Step) -> int:
         """How many requests of a step are in flight at once."""
         assert step.engine is not None
-        return self.pipeline.engines[step.engine].concurrency
+        return self.pipeline.engines[step.engine].rows_at_once
 
     def _counted(self, rows: Iterator[Any], meter: Meter) -> Iterator[Any]:
         for row in rows:

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from fakebatch import FakeBatches
 
 REFUSED = {
     "429": (429, "slow down", "rate_limit_exceeded"),
@@ -66,6 +67,11 @@ def draw(*parts: Any) -> int:
     return int.from_bytes(sha256(json.dumps(parts, sort_keys=True).encode()).digest()[:6], "big")
 
 
+def key_of(body: dict[str, Any]) -> str:
+    """What the ledger calls a request."""
+    return f"{draw(body):012x}"
+
+
 def words(number: int, count: int) -> str:
     """`count` words that depend on a number."""
     return " ".join(WORDS[draw(number, i) % len(WORDS)] for i in range(count))
@@ -100,12 +106,16 @@ class Server:
         self._seed, self._latency = seed, latency
         self._faults = [Fault.parse(text) for text in faults]
         self._billed = self._arrived = 0
+        self._batches = FakeBatches(
+            0.3, self._note, lambda body, key, number: self._body(body, key, number, None), key_of
+        )
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=1 << 24)
         app.router.add_post("/v1/chat/completions", self.complete)
         app.router.add_post("/faults", self.set_faults)
         app.router.add_get("/v1/models", self.models)
+        self._batches.add_to(app)
         return app
 
     async def models(self, request: web.Request) -> web.Response:
@@ -113,6 +123,7 @@ class Server:
 
     async def set_faults(self, request: web.Request) -> web.Response:
         self._faults = [Fault.parse(text) for text in (await request.json())["faults"]]
+        self._batches.lose_next = any(fault.kind == "lost-batch" for fault in self._faults)
         return web.json_response({})
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
@@ -122,7 +133,7 @@ class Server:
             return web.Response(status=400)
         self._arrived += 1
         number = self._arrived
-        key = f"{draw(body):012x}"
+        key = key_of(body)
         self._note("arrived", key, number)
         fault = next((f.kind for f in self._faults if f.strikes(self._billed)), None)
         low, high = self._latency

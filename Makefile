@@ -30,6 +30,7 @@ wheel: venv  ## build the wheel and test it without the source tree
 bench: venv
 	$(BIN)/python benchmarks/judge_throughput.py
 	$(BIN)/python benchmarks/row_cost.py
+	$(BIN)/python benchmarks/trainer.py
 
 study: venv  ## the recorded study: curves with the random-filter control and the oracle
 	$(BIN)/python benchmarks/study.py

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairgen.checks import contrast, is_refusal, leaks_marker, normalised
+from pairgen.checks import contrast, is_refusal, leaked_identifier, leaks_marker, normalised
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,31 @@ def test_leaked_markers(text: str, leaks: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Here is the {corrected_student_solution}: 4", "{corrected_student_solution}"),
+        ("The Corrected Student Solution is 4", "Corrected Student Solution"),
+        ("teacher_reasoning: x", "teacher_reasoning"),
+        ("{worsened_student_solution}", "{worsened_student_solution}"),
+        ("see student_solution_2", "student_solution_2"),
+        ("As a revision, it is 4", "As a revision"),
+        ("This revised answer says 4", "This revised answer"),
+        ("The student's answer was wrong; it is 4", "The student's answer"),
+        ("the student’s original solution", "the student’s original solution"),
+        ("The students answered 4.", None),
+        ("Dilute the original solution twice.", None),
+        ("A revision of the law passed in 1901.", None),
+        ("The corrected value is 4.", None),
+        ("", None),
+    ],
+)
+def test_leaked_identifiers(text: str, name: str | None) -> None:
+    """Names of the revision prompt and phrases that tell of an earlier answer are found; ordinary words are not."""
+    assert leaked_identifier(text) == name
+    assert leaked_identifier(text, f"Explain: {text.upper()}") is None
+
+
+@pytest.mark.parametrize(
     ("one", "other", "same"),
     [("Why?", "  why ", True), ("A  b\nc.", "a b c", True), ("Why not?", "Why?", False), ("?", "!", False)],
 )
@@ -86,6 +111,7 @@ def test_contrast_by_hand() -> None:
     assert made.jaccard == 2 / 6  # The, sat of The, cat, dog, sat, ".", "!"
     assert made.levenshtein == 4
     assert made.length_ratio == 1.0
+    assert (made.chosen_chars, made.rejected_chars) == (12, 12)
 
 
 @pytest.mark.parametrize(

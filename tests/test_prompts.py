@@ -57,6 +57,8 @@ def test_sections_and_system() -> None:
         (written("vars: [x]", "# user\n{{x}}\n# user\nagain"), "two sections"),
         (written("vars: []", ""), "user"),
         (written("vars: []", "# user\n"), "user"),
+        (written("vars: [x]\nending: bye"), "ending: blanks and line ends only, found 'bye'"),
+        (written("vars: [x]\nending: 3"), "ending: blanks"),
     ],
 )
 def test_faulty_prompt_files(text: str, says: str) -> None:
@@ -66,6 +68,12 @@ def test_faulty_prompt_files(text: str, says: str) -> None:
     assert str(caught.value).startswith("p.md: ")
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_ending_and_an_empty_system_turn() -> None:
+    """Blank lines at the end are sent only where `ending` says so; an empty system section is a turn."""
+    prompt = parse_prompt(written('vars: [x]\nending: "\\n\\n"', "# system\n\n# user\n{{x}}\n\n\n\n"), "p.md")
+    assert [(m.role, m.content) for m in prompt.render(x="Hi")] == [("system", ""), ("user", "Hi\n\n")]
 
 
 def test_a_missing_value_is_an_error() -> None:

@@ -334,6 +334,25 @@ def test_gsm8ks_own_solutions(real_data: Path) -> None:
     assert agree / total > 0.999, agree
 
 
+def test_pairs_of_real_solutions(real_data: Path) -> None:
+    """Four models' solutions of GSM8K's test set: a pair for each problem that the recorded flags say some
+    solved and some did not, its sides right and wrong by those flags."""
+    names = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
+    rows, flags = [], {}
+    path = real_data / "gsm8k" / "example_model_solutions.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        found = {record[name]["solution"].strip(): record[name]["is_correct"] for name in names}
+        row = candidates(record["question"], *found)
+        rows.append(replace(row, instruction=replace(row.instruction, reference=record["ground_truth"])))
+        flags[row.id] = found
+    made = list(stage("verifiable").run(iter(rows)))
+    pairs = [row for row in made if isinstance(row, Pair)]
+    assert len(made) == len(rows) == 1319
+    assert len(pairs) == sum(len(set(found.values())) == 2 for found in flags.values()) > 500
+    assert all(flags[p.instruction.id][p.chosen] and not flags[p.instruction.id][p.rejected] for p in pairs)
+
+
 # --- export-pairs -------------------------------------------------------------------------------------
 
 

@@ -171,7 +171,8 @@ def grid(name: str, title: str, cells: Sequence[Cell], columns: int, x: str, y: 
     from matplotlib.lines import Line2D
 
     settings = {"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9,
-                "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.color": "#e4e4e4"}
+                "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+                "grid.color": "#e4e4e4"}
     with matplotlib.rc_context(settings):  # type: ignore[arg-type]
         rows = -(-len(cells) // columns)
         figure = Figure(figsize=(2.6 * columns, 2.1 * rows + 0.9), layout="constrained", facecolor="white")

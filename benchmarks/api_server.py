@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol):
             headers = (
                 b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\n"
                 b"x-ratelimit-reset-requests: %dms\r\n"
-                % (book.options.rpm, book.level, 60_000 * used / book.options.rpm)
+                % (book.options.rpm, book.options.rpm - used, 60_000 * used / book.options.rpm)
             )
         self.write(200, body, headers)
 

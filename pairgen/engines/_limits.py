@@ -79,6 +79,7 @@ class Gate:
     answered: int = 0
     failed: int = 0
     heard: bool = False
+    blamed: int = 0
     requests: Told = field(default_factory=Told)
     tokens: Told = field(default_factory=Told)
     paused_until: float = 0.0
@@ -135,7 +136,7 @@ class Gate:
         """It was answered."""
         self.answered += 1
         self.heard = True
-        self._silent_refusals = 0
+        self.blamed = self._silent_refusals = 0
         self._last_answer = now = time.monotonic()
         self.width = min(float(self.cap), self.width + 0.05 + 1 / self.width)
         self.requests.heed(headers, "requests", now)

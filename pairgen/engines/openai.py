@@ -36,6 +36,10 @@ HOPELESS = 3
 """Tries of a server that has never been reached."""
 
 
+DOUBT = 5
+"""Rows that may be lost to errors of the server with nothing answered in between."""
+
+
 class OpenAIConfig(EngineConfig):
     """A model behind an HTTP API.
 
@@ -129,9 +133,9 @@ class OpenAIEngine:
     """Sends requests as chat completions. `concurrency` bounds the calls in flight."""
 
     def __init__(self, config: OpenAIConfig, key_env: str | None, key: str | None) -> None:
-        self._config, self._key_env, self._key = config, key_env, key
-        self._host = host_of(config.base_url)
-        self._token_field = token_field(config.token_limit, self._host)
+        self._config, self._key_env, self.key = config, key_env, key
+        self.host = host_of(config.base_url)
+        self._token_field = token_field(config.token_limit, self.host)
         self._omit = frozenset(config.omit)
         self._fatal: CredentialsError | UsageError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -196,7 +200,7 @@ class OpenAIEngine:
         if body.lstrip()[:1] == b"<":
             if self._gate.answered:  # what stands before the server, not the server
                 raise Retry(f"a web page in place of an answer: {body[:60]!r}", kind="busy")
-            raise UsageError(f"{self._host} answers with a web page, not with JSON: check base_url")
+            raise UsageError(f"{self.host} answers with a web page, not with JSON: check base_url")
         if b'"error"' in body:  # some gateways report an error with status 200
             fault = read_fault(200, {}, body)
             if fault.code or fault.message:
@@ -204,16 +208,16 @@ class OpenAIEngine:
 
     def _meaning(self, status: int, headers: Any, body: bytes) -> Exception:
         fault = read_fault(status, headers, self.without_key(body.decode("utf-8", "replace")).encode())
-        return meaning(fault, self._host, self._config.model, self._key_env)
+        return meaning(fault, self.host, self._config.model, self._key_env)
 
     def without_key(self, text: str) -> str:
         """A text that may be shown."""
-        return text.replace(self._key, "[key]") if self._key else text
+        return text.replace(self.key, "[key]") if self.key else text
 
     def given_up(self, error: Retry) -> Stopped:
         """The one line for a server that does not answer."""
         return Stopped(
-            f"{self._host} does not answer ({self.without_key(error.reason)}); "
+            f"{self.host} does not answer ({self.without_key(error.reason)}); "
             "what was answered is kept, run again to go on"
         )
 
@@ -231,10 +235,10 @@ class OpenAIEngine:
 
         config = self._config
         if self._loop is not None:
-            forget(config.base_url, self._key, config.rows_at_once)
+            forget(config.base_url, self.key, config.rows_at_once)
         self._loop, self.place = loop, asyncio.Semaphore(config.rows_at_once)
-        self._line = Line(config.base_url, self._key, config.timeout, config.silence)
-        self._gate = gate_of(config.base_url, self._key)
+        self._line = Line(config.base_url, self.key, config.timeout, config.silence)
+        self._gate = gate_of(config.base_url, self.key)
         self._gate.join(config.rows_at_once, config.requests_per_minute, config.tokens_per_minute)
         if config.batch:
             self._batches = self._open_batches()
@@ -246,7 +250,7 @@ class OpenAIEngine:
         if self.folder is None:
             raise UsageError("engine openai: batch: true needs a run folder to keep the ids of batches in")
         config = self._config
-        client = new_client(config.base_url, self._key, config.timeout)
+        client = new_client(config.base_url, self.key, config.timeout)
         return Batches(client, self.folder, config.batch_size, config.batch_poll)
 
     async def post(self, body: bytes) -> "Answer":
@@ -267,7 +271,7 @@ class OpenAIEngine:
     async def load_weights(self, folder: Path, weights: str) -> None:
         """Raises UsageError: the weights behind an API are not ours."""
         raise UsageError(
-            f"engine openai: cannot load {folder} into {self._host}; serve it there, or use the vllm engine"
+            f"engine openai: cannot load {folder} into {self.host}; serve it there, or use the vllm engine"
         )
 
     async def sleep(self) -> None:
@@ -280,7 +284,7 @@ class OpenAIEngine:
         """Close the connections of this loop."""
         if self._loop is asyncio.get_running_loop():
             self._loop = None
-            forget(self._config.base_url, self._key, self._config.rows_at_once)
+            forget(self._config.base_url, self.key, self._config.rows_at_once)
             await self._line.close()
             if self._batches is not None:
                 await self._batches.close()
@@ -363,10 +367,16 @@ class _Call:
         return self._failures > config.retries or self._seconds > config.retry_seconds
 
     def _verdict(self, last: Retry) -> Exception:
-        """Whose fault it is: this row's where others were answered since it failed before, else the server's."""
+        """Whose fault it is: this row's where others were answered since it failed before, else the server's.
+
+        A server that fails where nobody else asks is given the benefit of the doubt for a few rows in a row.
+        """
         others = self._failed_at[0] - self._since[0]
         failed = self._failed_at[1] - self._since[1] - 1
-        own = others > failed if others or failed else last.kind == "broken"
+        own = others > failed
+        if not own and last.kind == "broken" and self._gate.blamed < DOUBT:
+            self._gate.blamed += 1
+            own = True
         if last.kind in DROPS and own:
             return RowError(DROPS[last.kind], self._engine.without_key(last.reason))
         return self._engine.given_up(last)

@@ -80,7 +80,8 @@ class FakeBatches:
             if int(key, 16) % 7 == 0 and key not in self._failed:
                 self._failed.add(key)
                 error = {"error": {"code": "server_error", "message": "oops"}}
-                bad.append({"custom_id": line["custom_id"], "response": {**response, "status_code": 500, "body": error}})
+                response |= {"status_code": 500, "body": error}
+                bad.append({"custom_id": line["custom_id"], "response": response})
                 continue
             body = self._answer(line["body"], key, 10_000 + self._number)
             self._note("billed", key, 10_000 + self._number, **body["usage"])

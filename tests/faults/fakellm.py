@@ -7,7 +7,8 @@ would bill. The server and its ledger outlive every client that is killed.
     python fakellm.py LEDGER [--latency 0.01 0.05] [--fault KIND[:AFTER[:EVERY]]] ...
 
 prints its port. A fault of KIND strikes every EVERY-th request once AFTER answers were billed:
-429 | 500 | 503 | 401 | quota | hang | reset | junk | empty | short. Faults come and go by
+429 | 500 | 503 | 401 | quota | hang | reset | junk | empty | short, or one of `misbehave`. `mix:AFTER:SHARE`
+strikes SHARE in a hundred calls, by seed, with all that passes when it is asked again. Faults come and go by
 `POST /faults {"faults": ["401:100"]}`.
 """
 
@@ -30,6 +31,7 @@ from typing import Any
 
 from aiohttp import web
 from fakebatch import FakeBatches
+from misbehave import PASSING, date_of, deliver, refusal, spoil, twice
 
 REFUSED = {
     "429": (429, "slow down", "rate_limit_exceeded"),
@@ -106,6 +108,7 @@ class Server:
         self._seed, self._latency = seed, latency
         self._faults = [Fault.parse(text) for text in faults]
         self._billed = self._arrived = 0
+        self._tries: dict[str, int] = {}
         self._batches = FakeBatches(
             0.3, self._note, lambda body, key, number: self._body(body, key, number, None), key_of
         )
@@ -135,7 +138,7 @@ class Server:
         number = self._arrived
         key = key_of(body)
         self._note("arrived", key, number)
-        fault = next((f.kind for f in self._faults if f.strikes(self._billed)), None)
+        fault = self._fault(key)
         low, high = self._latency
         await asyncio.sleep(low + (high - low) * (draw(self._seed, body) % 1000) / 1000)
         if fault in REFUSED:
@@ -143,26 +146,44 @@ class Server:
             self._note("refused", key, number)
             error = {"message": message, "type": code, "code": code}
             return web.json_response({"error": error}, status=status, headers={"retry-after-ms": "20"})
+        if fault is not None and (answered := refusal(fault)) is not None:
+            self._note("refused", key, number, fault=fault)
+            return answered
         if fault == "hang":
+            self._note("hung", key, number)
             await asyncio.sleep(3600)
         return await self._reply(request, self._body(body, key, number, fault), key, number, fault)
+
+    def _fault(self, key: str) -> str | None:
+        """What goes wrong with a call; the mixture depends on the seed, the request and the try only."""
+        self._tries[key] = attempt = self._tries.get(key, 0) + 1
+        for fault in self._faults:
+            if fault.kind == "poison":
+                if int(key, 16) % 19 == 0:
+                    return "500"
+            elif fault.kind != "mix":
+                if fault.strikes(self._billed):
+                    return fault.kind
+            elif draw(self._seed, key, attempt) % 100 < fault.every:
+                return PASSING[draw(self._seed, key, attempt, "kind") % len(PASSING)]
+        return None
 
     def _body(self, body: dict[str, Any], key: str, number: int, fault: str | None) -> dict[str, Any]:
         count = {"short": 1, "empty": 0}.get(fault or "", body.get("n") or 1)
         choices = [answer(body, i) for i in range(count)]
         prompt = sum(len(m["content"].split()) for m in body["messages"])
         completion = sum(len(c["message"]["content"].split()) for c in choices)
-        return {
+        return spoil(fault, {
             "id": f"fake-{key}-{number}", "object": "chat.completion", "created": 0, "model": body["model"],
             "choices": choices,
             "usage": {"prompt_tokens": prompt, "completion_tokens": completion},
-        }
+        })
 
     async def _reply(
         self, request: web.Request, body: dict[str, Any], key: str, number: int, fault: str | None
     ) -> web.StreamResponse:
         data = b'{"choices": [{"mess' if fault == "junk" else json.dumps(body).encode()
-        headers = {"content-type": "application/json", "content-length": str(len(data))}
+        headers = {"content-type": "application/json", "content-length": str(len(data)), **date_of(fault)}
         reply = web.StreamResponse(headers=headers)
         try:
             await reply.prepare(request)
@@ -171,13 +192,20 @@ class Server:
                 _reset(request)
                 self._note("reset", key, number)
                 return reply
-            await reply.write(data)
+            whole = await deliver(fault, reply, data)
+            if not whole:
+                self._note("reset", key, number)
+                assert request.transport is not None
+                request.transport.close()
+                return reply
             await reply.write_eof()
+            if fault == "twice" and request.transport is not None:
+                request.transport.write(twice(data))
         except ConnectionError:
             self._note("unread", key, number)
             return reply
         self._billed += 1
-        self._note("billed", key, number, **body["usage"])
+        self._note("billed", key, number, **body.get("usage", {}))
         return reply
 
     def _note(self, event: str, key: str, number: int, **more: Any) -> None:

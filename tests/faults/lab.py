@@ -77,6 +77,7 @@ class Lab:
     rows: list[str] = field(default_factory=lambda: [f"question {i}" for i in range(30)])
     changes: dict[str, Any] = field(default_factory=dict)
     place: Path | None = None
+    more: list[str] = field(default_factory=list)
     launched: int = 0
 
     @property
@@ -90,7 +91,7 @@ class Lab:
         data, path = self.root / "rows.jsonl", self.root / "pipeline.yaml"
         data.write_text("".join(json.dumps({"instruction": row}) + "\n" for row in self.rows))
         path.write_text(yaml.safe_dump(self._pipeline(str(data)), sort_keys=False))
-        return ["run", str(path), "--run-dir", str(self.run)]
+        return ["run", str(path), "--run-dir", str(self.run), *self.more]
 
     def _pipeline(self, data: str) -> dict[str, Any]:
         engine = {"use": "openai", "model": "fake", "base_url": self.server.url, "api_key_env": KEY_ENV,

@@ -1,0 +1,113 @@
+"""An API that misbehaves by a seeded schedule: the run completes, pays once, and ends with the same bytes."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import oracle
+import pytest
+from lab import CONCURRENCY, Lab
+
+from pairgen.store import read_drops, sealed_steps
+
+Make = Callable[..., Lab]
+QUICK = {"engine": {"timeout": 5.0, "silence": 1.0, "retries": 8, "retry_seconds": 60}}
+
+
+def _reasons(lab: Lab) -> Counter[str]:
+    return Counter(drop.reason for folder, _ in sealed_steps(lab.run) for drop in read_drops(folder))
+
+
+def test_a_mixture_of_everything_that_passes(calm: Lab, make_lab: Make) -> None:
+    """20 % limits, server errors, cuts, hangs, drips, pages and doubled answers: no answer is asked again."""
+    lab = make_lab("mix", "mix:0:20", changes=QUICK)
+    done = lab.struck(None)
+    assert done.code == 0, done.out
+    assert len(lab.server.lines("refused")) > 5
+    assert set(Counter(line["key"] for line in lab.server.lines("billed")).values()) == {1}
+    assert oracle.audit(lab, calm) == 0
+    oracle.spending_is_told(lab.run, lab.server)
+
+
+@pytest.mark.parametrize(("fault", "reason"), [
+    ("filtered:0:9", "content_filter"), ("toolong:0:9", "too_long"), ("400:0:9", "bad_request"),
+    ("empty:0:9", "empty_reply"), ("junk:0:9", "bad_reply"),
+])
+def test_what_is_wrong_with_a_row_costs_that_row(make_lab: Make, fault: str, reason: str) -> None:
+    """A row the server refuses for good is a drop with the true reason, and is asked once."""
+    lab = make_lab("row", fault)
+    done = lab.struck(None)
+    assert done.code == 0, done.out
+    assert _reasons(lab)[reason] > 2
+    assert set(Counter(line["key"] for line in lab.server.lines("arrived")).values()) == {1}
+    oracle.every_row_is_accounted_for(lab.run)
+
+
+@pytest.mark.parametrize("kind", ["renamed", "nousage", "big", "many"])
+def test_strange_but_whole_answers_are_answers(make_lab: Make, kind: str) -> None:
+    """Another model's name, no usage, 10 MB, too many choices: the answer is taken, and not asked again."""
+    lab = make_lab("strange", f"{kind}:0:20")
+    done = lab.struck(None)
+    assert done.code == 0, done.out
+    assert set(Counter(line["key"] for line in lab.server.lines("billed")).values()) == {1}
+    assert not {"bad_reply", "reply_too_big"} & _reasons(lab).keys()
+    oracle.every_row_is_accounted_for(lab.run)
+
+
+def test_a_row_that_always_fails_costs_itself(make_lab: Make) -> None:
+    """A server that fails on some requests only, however often they are asked, loses those rows only."""
+    lab = make_lab("poison", "poison", changes={"engine": {"retries": 2, "retry_seconds": 20}})
+    done = lab.struck(None)
+    assert done.code == 0, done.out
+    assert _reasons(lab)["server_error"] > 0
+    oracle.every_row_is_accounted_for(lab.run)
+
+
+@pytest.mark.parametrize(("fault", "code", "word"), [
+    ("nomodel", 2, "does not offer"), ("redirect", 2, "base_url"), ("html", 2, "web page"), ("401", 77, "key"),
+])
+def test_what_cannot_work_stops_at_once(make_lab: Make, fault: str, code: int, word: str) -> None:
+    """A wrong model, address or key is one line within seconds, after one round of calls."""
+    lab = make_lab("wrong", fault)
+    began = time.monotonic()
+    done = lab.struck(None)
+    assert done.code == code, done.out
+    assert word in done.out
+    assert time.monotonic() - began < 20
+    assert len(lab.server.lines("refused")) <= CONCURRENCY
+
+
+def test_the_budget_is_never_passed(calm: Lab, make_lab: Make) -> None:
+    """Launched again with a little more each time, the ledger's sum never passes the budget, and it ends."""
+    price = {"price": {"input": 1.0, "output": 100.0}}
+    lab = make_lab("budget", changes={"engine": price})
+
+    def billed() -> float:
+        lines = lab.server.lines("billed")
+        return sum(line["prompt_tokens"] * 1e-6 + line["completion_tokens"] * 1e-4 for line in lines)
+
+    lab.more = ["--budget", "0.25"]
+    done = lab.struck(None)
+    assert done.code == 75, done.out
+    assert "budget" in done.out
+    assert 0.0 < billed() <= 0.25
+    lab.more = ["--budget", "100"]
+    assert lab.struck(None).code == 0
+    told = sum(manifest.log["cost"] for _, manifest in sealed_steps(lab.run))
+    assert told == pytest.approx(billed(), rel=1e-9)
+    oracle.audit(lab, calm)
+
+
+def test_spending_is_told_over_all_processes(calm: Lab, make_lab: Make) -> None:
+    """Stopped and run again, the manifests tell what all processes sent together, to the token."""
+    import signal
+
+    lab = make_lab("stopped", latency=(0.05, 0.1))
+    running = lab.launch()
+    while lab.server.billed < 20:
+        time.sleep(0.01)
+    running.signal(signal.SIGTERM)
+    assert running.wait().code == 75
+    assert lab.struck(None).code == 0
+    assert oracle.audit(lab, calm) == 0
+    oracle.spending_is_told(lab.run, lab.server)

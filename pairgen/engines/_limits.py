@@ -160,14 +160,14 @@ class Gate:
             if error.after:
                 self.paused_until = max(self.paused_until, now + error.after)
             if ticket.number > self._narrowed:
-                self._narrowed = self._pace._sent
+                self._narrowed = self._pace.sent
                 self.width = max(1.0, 0.5 * min(self.width, float(self.in_flight)))
 
     def _refused(self, ticket: Ticket, now: float, after: float | None) -> None:
         """Refused for a limit. A pause asked for is kept; without one, longer the longer nothing is answered."""
-        fresh = ticket.number > self._pace._known
+        fresh = ticket.number > self._pace.known
         self._silent_refusals += fresh
-        first = self._pace._base == float("inf")
+        first = self._pace.free
         own = 0.0 if not fresh or (self._silent_refusals <= 1 and not first) else min(
             30.0, 1.0 * 2 ** max(0, self._silent_refusals - 2)
         )

@@ -19,6 +19,7 @@ from pairgen.train.attention import DENSE, choose
 from pairgen.train.config import Lora, TrainConfig
 from pairgen.train.crew import SMALL
 from pairgen.train.logps import Scorer
+from pairgen.train.norms import round_norms
 from pairgen.train.reward import HEAD, RewardScorer, is_reward_model, load_reward
 
 
@@ -77,6 +78,8 @@ def load(folder: Path, config: TrainConfig, placed: bool = True) -> Policy:
     if not model._supports_attention_backend:  # its layers hand over a mask and nothing else
         model.set_attn_implementation(DENSE)
         text = f"attention: sdpa with a tree mask ({type(model).__name__} takes no other)"
+    if bf16 and device.type == "cpu":
+        round_norms(model.base_model)
     _switch_dropout_off(model)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})

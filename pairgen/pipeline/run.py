@@ -26,6 +26,8 @@ from pairgen.records import Drop
 from pairgen.stage import LLMStage, RowStage
 from pairgen.store import Manifest, StepWriter, Usage, is_done, read_manifest, read_rows, seal
 
+HELD = 8192
+"""Rows that wait, answered, for a slow one before them."""
 DRAIN = 6.0
 """Seconds that a stop waits for answers on their way: they are paid for."""
 
@@ -200,8 +202,8 @@ async def in_order(
 ) -> AsyncGenerator[Sequence[Any]]:
     """Work on `limit` rows at a time and yield the results in row order.
 
-    A slow row does not stall the others: up to four times `limit` rows may wait behind it. On an
-    error, or when the caller stops, the rows in flight are cancelled before it leaves.
+    A slow row does not stall the others: up to sixteen times `limit` rows may wait behind it, but where
+    that is many, HELD or twice `limit`. On an error, or when the caller stops, the rows in flight are cancelled before it leaves.
     """
     gate = asyncio.Semaphore(limit)
 
@@ -212,11 +214,12 @@ async def in_order(
             gate.release()
 
     waiting: deque[asyncio.Task[Any]] = deque()
+    most = max(2 * limit, min(16 * limit, HELD))
     try:
         for row in rows:
             await gate.acquire()
             waiting.append(asyncio.create_task(guarded(row)))
-            while waiting and (waiting[0].done() or len(waiting) > 4 * limit):
+            while waiting and (waiting[0].done() or len(waiting) > most):
                 yield await waiting.popleft()
         while waiting:
             yield await waiting.popleft()

@@ -8,8 +8,10 @@ rewrites some of it), `judge` (two of its own answers, the one with fewer slips 
 the second style, both with slips) and `stronger` (a flawless answer in the second style against its own).
 """
 
+import atexit
 import json
 import random
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -99,6 +101,7 @@ def revised(rng: random.Random, about: str, answer: str) -> str:
 def pretrained(seed: int, steps: int = 80) -> Path:
     """The folder of a policy: nine documents in ten are in its own style. Some seconds; kept for the process."""
     folder = Path(tempfile.mkdtemp(prefix=f"pairgen-dynamics-{seed}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     tokenizer, rng = build_tokenizer(), random.Random(seed)
     torch.manual_seed(seed)
     model = LlamaForCausalLM(LlamaConfig(

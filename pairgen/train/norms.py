@@ -62,7 +62,8 @@ class _RMSNorm(torch.autograd.Function):
         wide = x.to(weight_D.dtype)
         rate = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square().div(x.shape[-1]).add(epsilon).rsqrt()
         ctx.save_for_backward(x, weight_D, rate)
-        return (wide * rate).mul_(weight_D).to(dtype)
+        rounded: Tensor = (wide * rate).mul_(weight_D).to(dtype)
+        return rounded
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

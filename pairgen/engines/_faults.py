@@ -20,6 +20,7 @@ TOO_LONG = re.compile(
     r"context.?(?:length|window|size)|max(?:imum)?[ _](?:model[ _]len|context|input)|too many tokens|too long"
     r"|longer than the maximum", re.IGNORECASE,
 )
+LEAVE_OUT = "what it does not know can be left out: engines.NAME.omit=[seed] (temperature, top_p, seed, stop)"
 RETRY = frozenset({408, 409, 425, 429})
 
 
@@ -89,7 +90,8 @@ def meaning(fault: Fault, host: str, model: str, key_env: str | None) -> Excepti
 
 
 def _not_offered(fault: Fault, host: str, model: str) -> PairgenError:
-    return UsageError(f"{host} does not offer this ({fault.said}): model {model!r}; {fault.message}")
+    advice = "" if fault.status == 404 else f"; {LEAVE_OUT}"
+    return UsageError(f"{host} does not offer this ({fault.said}): model {model!r}; {fault.message}{advice}")
 
 
 def _bad_row(fault: Fault) -> RowError:

@@ -43,20 +43,18 @@ async def probe(config: OpenAIConfig) -> list[Capability]:
 
 
 async def _probe(engine: OpenAIEngine, line: Line, config: OpenAIConfig) -> list[Capability]:
-    everything: dict[str, Any] = {}
-    for fields in FEATURES.values():
-        everything |= fields
     asked = Asking(engine, line, config)
+    everything = {name: value for fields in FEATURES.values() for name, value in fields.items()}
     try:
         answer = await asked.once(everything)
-        refused: dict[str, str] = {}
-    except (RowError, PairgenError) as error:
-        if isinstance(error, Stopped):
-            raise
+        outcomes: dict[str, Answer | str] = dict.fromkeys(FEATURES, answer)
+    except Stopped:
+        raise
+    except (RowError, PairgenError):
         answer = await asked.once({})
-        refused = await asked.one_by_one()
+        outcomes = await asked.one_by_one()
     body = json.loads(answer.body)
-    found = [_feature(name, refused, body) for name in FEATURES]
+    found = [_feature(name, outcome) for name, outcome in outcomes.items()]
     return [*found, _usage(body), _limits(answer), Capability("model", "yes", str(body.get("model", "not told")))]
 
 
@@ -80,31 +78,31 @@ class Asking:
             raise self._engine.given_up(error) from None
         return answer
 
-    async def one_by_one(self) -> dict[str, str]:
-        """The fields that are refused, and how."""
-        refused = {}
+    async def one_by_one(self) -> dict[str, Answer | str]:
+        """The answer to each field alone, or how it is refused."""
+        outcomes: dict[str, Answer | str] = {}
         for name, fields in FEATURES.items():
             try:
-                await self.once(fields)
+                outcomes[name] = await self.once(fields)
             except (RowError, PairgenError) as error:
-                refused[name] = str(error)
-        return refused
+                outcomes[name] = str(error)
+        return outcomes
 
 
-def _feature(name: str, refused: dict[str, str], body: dict[str, Any]) -> Capability:
-    advice = {"n": "native_n: false", "seed": "omit: [seed]"}.get(name, "leave it out")
-    if name in refused:
-        return Capability(name, "no", f"refused: {refused[name][:120]}", advice)
+def _feature(name: str, outcome: Answer | str) -> Capability:
+    if isinstance(outcome, str):
+        advice = {"n": "set native_n: false", "seed": "set omit: [seed]"}.get(name, "leave it out")
+        return Capability(name, "no", f"refused: {outcome[:120]}", advice)
+    body = json.loads(outcome.body)
     choices = body.get("choices") or []
     if name == "n":
-        ok = len(choices) == 2 or bool(refused)
+        advice = "missing samples are asked one by one; native_n: false saves the try"
         return Capability(
-            "n", "yes" if len(choices) == 2 else "accepted" if ok else "no", f"{len(choices)} samples of 2",
-            "" if ok else "missing samples are asked one by one; native_n: false saves the try",
+            "n", "yes" if len(choices) == 2 else "no", f"{len(choices)} samples of 2", advice * (len(choices) != 2)
         )
     if name == "logprobs":
         has = any(isinstance(c, dict) and c.get("logprobs") for c in choices)
-        return Capability(name, "yes" if has else "no", "in the answer" if has else "ignored", "")
+        return Capability(name, "yes" if has else "no", "in the answer" if has else "ignored")
     if name == "response_format":
         return _json(choices)
     fingerprint = body.get("system_fingerprint")
@@ -113,13 +111,12 @@ def _feature(name: str, refused: dict[str, str], body: dict[str, Any]) -> Capabi
 
 def _json(choices: list[Any]) -> Capability:
     text = str(((choices[0].get("message") or {}).get("content") or "") if choices else "")
-    whole = choices and choices[0].get("finish_reason") != "length"
     try:
         json.loads(text)
     except ValueError:
-        state = "no" if whole else "accepted"
+        whole = bool(choices) and choices[0].get("finish_reason") != "length"
         advice = "have the prompt ask for JSON and read it from the text" if whole else ""
-        return Capability("response_format", state, f"answered {text[:40]!r}", advice)
+        return Capability("response_format", "no" if whole else "accepted", f"answered {text[:40]!r}", advice)
     return Capability("response_format", "yes", f"answered {text[:40]!r}")
 
 

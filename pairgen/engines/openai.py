@@ -18,7 +18,7 @@ from tenacity.wait import wait_random_exponential
 
 from pairgen.engine import Completion, Engine, EngineConfig, Request
 from pairgen.engines._body import count_choices, count_tokens, joined, samples
-from pairgen.engines._faults import DROPS, Retry, meaning, read_fault
+from pairgen.engines._faults import DROPS, LEAVE_OUT, Retry, meaning, read_fault
 from pairgen.engines._host import OPENAI, host_of, key_for, read_key
 from pairgen.engines._limits import Gate, forget, gate_of
 from pairgen.engines._prices import Price, Tokens, price_of
@@ -38,6 +38,10 @@ HOPELESS = 3
 
 DOUBT = 5
 """Rows that may be lost to errors of the server with nothing answered in between."""
+
+
+STRANGERS = 8
+"""Requests refused, with none answered before, after which the request is wrong and not the row."""
 
 
 class OpenAIConfig(EngineConfig):
@@ -221,6 +225,12 @@ class OpenAIEngine:
             "what was answered is kept, run again to go on"
         )
 
+    def refused_again(self, error: RowError) -> None:
+        """Raise UsageError when request after request is refused and none was answered: it is not the rows."""
+        self._gate.refused += 1
+        if not self._gate.answered and self._gate.refused >= STRANGERS:
+            raise UsageError(f"{self.host} refuses every request: {error.detail}; {LEAVE_OUT}") from None
+
     def stop_if_dead(self) -> None:
         """Raise again what made every further call pointless."""
         if self._fatal is not None:
@@ -317,6 +327,10 @@ class _Call:
                     self._seconds += time.monotonic() - began
                     before = (ticket.answered, ticket.failed) if self._failures == 1 else self._failed_at
                     self._since, self._failed_at = before, (gate.answered, gate.failed)
+                raise
+            except RowError as error:
+                if error.reason == "bad_request":
+                    engine.refused_again(error)
                 raise
             finally:
                 gate.leave()

@@ -231,3 +231,67 @@ def test_retry_after_is_read_in_all_its_forms():
     assert retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0
     assert retry_after({"retry-after": "soon"}) is None
     assert retry_after({}) is None
+
+
+def test_a_server_that_refuses_every_request_stops_the_run(server, opened_with, ask):
+    server.faults = [error(400, "", "Unknown name 'seed'")] * 50
+    told = send(opened_with(concurrency=4), *(ask(str(i)) for i in range(40)))
+    assert isinstance(told[-1], UsageError)
+    assert "omit" in str(told[-1])
+    assert server.calls <= 8 + 4
+
+
+def test_extra_fields_are_sent_and_are_identity_and_others_can_be_left_out(server, opened_with, ask):
+    form = {"type": "json_object"}
+    engine = opened_with(extra={"reasoning_effort": "low"}, response_format=form, omit=["top_p"])
+    send(engine, ask("q"))
+    assert server.last["reasoning_effort"] == "low"
+    assert server.last["response_format"] == form
+    assert "top_p" not in server.last
+    assert engine.identity != opened_with().identity
+    assert opened_with(timeout=5, requests_per_minute=100, batch=False).identity == opened_with().identity
+    with pytest.raises(ValidationError, match="'n' is not an extra"):
+        opened_with(extra={"n": 3})
+
+
+def test_limits_given_are_kept(server, opened_with, ask):
+    started = time.perf_counter()
+    send(opened_with(requests_per_minute=600), *(ask(str(i)) for i in range(30)))
+    assert 1.8 < time.perf_counter() - started < 6
+    assert server.calls == 30
+
+
+def test_engines_with_one_key_share_their_limits(server, opened_with, ask):
+    one, two = opened_with(requests_per_minute=600, model="a"), opened_with(model="b")
+
+    async def go():
+        started = time.perf_counter()
+        await asyncio.gather(*(e.send(ask(str(i))) for i in range(15) for e in (one, two)))
+        await one.close()
+        await two.close()
+        return time.perf_counter() - started
+
+    assert asyncio.run(go()) > 1.8
+
+
+def test_a_web_page_is_a_wrong_address_until_something_was_answered(server, opened_with, ask):
+    page = (200, {}, b"<!DOCTYPE html><html>...")
+    server.faults = [page]
+    (told,) = send(opened_with(), ask("q"))
+    assert isinstance(told, UsageError)
+    assert "base_url" in str(told)
+    engine = opened_with(concurrency=1)
+    server.faults = [(200, {}, json.dumps({"choices": [{"message": {"content": "a"}}]}).encode()), page]
+    first, second = send(engine, ask("q"), ask("r"))
+    assert isinstance(first, bytes)
+    assert len(samples(second)) == 1
+
+
+def test_a_reply_that_fills_the_memory_costs_its_row(server, opened_with, ask, monkeypatch):
+    from pairgen.engines import _http
+
+    monkeypatch.setattr(_http, "MAX_BODY", 10_000)
+    server.body = b'{"choices": [], "x": "' + b"y" * 20_000 + b'"}'
+    (told,) = send(opened_with(), ask("q"))
+    assert isinstance(told, RowError)
+    assert told.reason == "reply_too_big"

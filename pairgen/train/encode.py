@@ -69,8 +69,11 @@ class _Cut:
     completions: int
 
 
-def encode(rows: Iterable[TrainRow], tokenizer: Any, config: TrainConfig, positions: int) -> Encoded:
-    """Encode rows in order. `positions` is the longest sequence the model takes.
+def encode(
+    rows: Iterable[TrainRow], tokenizer: Any, config: TrainConfig, positions: int, *, heldout: bool = False
+) -> Encoded:
+    """Encode rows in order. `positions` is the longest sequence the model takes. Held-out pairs keep both
+    sides, also where the objective learns from one.
 
     Raises UsageError when the template is unusable, when no row is left, when the objective reads none
     of a row's parts or misses a score, or when `kind_weights` names a kind that no row has.
@@ -82,13 +85,13 @@ def encode(rows: Iterable[TrainRow], tokenizer: Any, config: TrainConfig, positi
     source = iter(rows)
     while chunk := list(islice(source, CHUNK)):
         kinds.update(row.kind for row in chunk)
-        for row, parts in zip(chunk, _tokenise(chunk, renderer, config), strict=True):
+        for row, parts in zip(chunk, _tokenise(chunk, renderer, config, heldout), strict=True):
             try:
                 done.append(_example(row, parts, config, limits))
             except Unfit as unfit:
                 drops.append(Drop(row.id, "train", *unfit.args))
     examples = [cut.example for cut in done]
-    _check_set(examples, drops, kinds, config)
+    _check_set(examples, drops, set() if heldout else kinds, config)
     if "strangers" in config.needs:
         examples = with_strangers(examples, limits.total, _reader("strangers", config))
     return Encoded(examples, drops, digest(examples), sum(c.prompts for c in done), sum(c.completions for c in done))
@@ -133,12 +136,14 @@ _Parts = dict[int, Tokens]
 """The sides of a row that are there, by place, as tokens."""
 
 
-def _tokenise(rows: Sequence[TrainRow], renderer: Renderer, config: TrainConfig) -> Iterator[_Parts | Unfit]:
+def _tokenise(
+    rows: Sequence[TrainRow], renderer: Renderer, config: TrainConfig, both: bool
+) -> Iterator[_Parts | Unfit]:
     """For each row its sides as tokens, or why there are none."""
     texts: list[dict[int, Any] | Unfit] = []
     for row in rows:
         try:
-            texts.append({place: renderer.text(side) for place, side in _sides(row, config).items()})
+            texts.append({place: renderer.text(side) for place, side in _sides(row, config, both).items()})
         except Unfit as unfit:
             texts.append(unfit)
     sides = [side for item in texts if not isinstance(item, Unfit) for side in item.values()]
@@ -147,7 +152,7 @@ def _tokenise(rows: Sequence[TrainRow], renderer: Renderer, config: TrainConfig)
         yield item if isinstance(item, Unfit) else {place: next(tokens) for place in item}
 
 
-def _sides(row: TrainRow, config: TrainConfig) -> dict[int, Conversation]:
+def _sides(row: TrainRow, config: TrainConfig, both: bool) -> dict[int, Conversation]:
     """The conversations of a row by place. Raises Unfit for a row that holds nothing to read."""
     if isinstance(row, Demonstration):
         return {CHOSEN: Conversation(row.messages, _assistant_turns(row.messages))}
@@ -156,7 +161,7 @@ def _sides(row: TrainRow, config: TrainConfig) -> dict[int, Conversation]:
             raise Unfit("undesirable", "no term of the objective reads undesirable completions", False)
         return {CHOSEN if row.desirable else REJECTED: _answer(row.prompt, row.completion)}
     sides = {CHOSEN: _answer(row.prompt, row.chosen)}
-    if config.reads_pairs:
+    if config.reads_pairs or both:
         sides[REJECTED] = _answer(row.prompt, row.rejected)
     if config.reads_golds and row.gold is not None:
         sides[GOLD] = _answer(row.prompt, row.gold)

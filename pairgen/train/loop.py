@@ -68,7 +68,7 @@ def train(
     make_dirs(out)
     ranks.told(lambda: clear_temps(out))
     data = _data(config, rows, init, out)
-    held = None if heldout is None else _data(config, heldout, init, out)
+    held = None if heldout is None else _data(config, heldout, init, out, heldout=True)
     policy, origin = loaded(init, config, ranks), folder_digest(init)
     judge, judge_origin = policy, origin
     if reference:
@@ -196,8 +196,8 @@ class _Data:
     vectors_ME: Tensor | None
 
 
-def _data(config: TrainConfig, rows: Iterable[TrainRow], init: Path, out: Path) -> _Data:
+def _data(config: TrainConfig, rows: Iterable[TrainRow], init: Path, out: Path, heldout: bool = False) -> _Data:
     reads_vectors = bool({"embeddings", "density"} & config.needs)
     rows = list(rows) if reads_vectors else rows
-    encoded = encode(rows, AutoTokenizer.from_pretrained(init), config, positions_of(init))
+    encoded = encode(rows, AutoTokenizer.from_pretrained(init), config, positions_of(init), heldout=heldout)
     return _Data(encoded, prompt_vectors(rows, encoded.examples, out) if reads_vectors else None)

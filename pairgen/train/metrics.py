@@ -66,9 +66,10 @@ def numbers(config: TrainConfig, found: Mapping[str, Reading]) -> dict[str, floa
         return _of_rewards(x.chosen_B, x.rejected_B)
     targets = found["targets"].view
     nll = {"nll": _mean(-targets.logps_B.sum() / targets.tokens_B.sum())} if len(targets.logps_B) else {}
-    if not config.reads_pairs:
-        return nll
     alone, pairs = found["unpaired"].view, found["pairs"].view
+    if not config.reads_pairs:  # held-out pairs of an objective that imitates: how likely each side is
+        both = {**_of_sides(config, pairs.chosen, pairs.rejected), **_of_pairs(config, pairs)} if len(pairs.c) else {}
+        return {**nll, **{name: value for name, value in both.items() if not name.startswith(("rewards", "margin"))}}
     both = _of_pairs(config, pairs) if len(pairs.c) else {}
     if alone.stranger_ratio_B is not None and len(alone.stranger_ratio_B):
         both["kl"] = max(0.0, _mean(alone.stranger_ratio_B))

@@ -199,6 +199,19 @@ def test_held_out_numbers_are_those_of_a_step_over_the_same_rows(init: Path, tmp
             assert seen[name] == pytest.approx(step[name], rel=1e-5, abs=1e-5)
 
 
+def test_imitation_too_sees_how_likely_both_held_out_sides_are(init: Path, tmp_path: Path) -> None:
+    """SFT learns from chosen sides alone; held-out rejected sides are measured all the same (Atla's figure)."""
+    spec = {"epochs": 2, "kind_weights": {"judgment": 2.0}}
+    train(config(**spec), preferences(8), init, tmp_path / "sft", heldout=preferences(6, seed=4))
+    train(config(objective="simpo", max_steps=1), preferences(8), init, tmp_path / "pairs",
+          heldout=preferences(6, seed=4))
+    own, same = lines(tmp_path / "sft", "heldout")[0], lines(tmp_path / "pairs", "heldout")[0]
+    for name in ("logps_chosen", "logps_rejected", "mean_logp_rejected", "accuracy"):
+        assert own[name] == pytest.approx(same[name], rel=1e-6)
+    assert "margin" not in own
+    assert "logps_rejected" not in {k for k, v in lines(tmp_path / "sft")[0].items() if v is not None}
+
+
 def test_divergence_names_the_rows_and_keeps_the_weights_before_it(init: Path, tmp_path: Path) -> None:
     with pytest.raises(Diverged, match=r"at row d.*checkpoint-\d+") as error:
         train(config(learning_rate=1e30, clip=0.0, epochs=5), demonstrations(64), init, tmp_path)

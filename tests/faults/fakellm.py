@@ -40,6 +40,7 @@ REFUSED = {
     "401": (401, "Incorrect API key provided", "invalid_api_key"),
     "quota": (429, "You exceeded your current quota", "insufficient_quota"),
 }
+ECHOES = {"echo500": 500, "echo400": 400, "echo401": 401}
 WORDS = ("amber", "basin", "copper", "delta", "ember", "fjord", "garnet", "harbor", "indigo", "kelp")
 
 
@@ -146,6 +147,10 @@ class Server:
             self._note("refused", key, number)
             error = {"message": message, "type": code, "code": code}
             return web.json_response({"error": error}, status=status, headers={"retry-after-ms": "20"})
+        if fault in ECHOES:  # a server that repeats the key in what it says
+            self._note("refused", key, number, fault=fault)
+            message = f"trouble with {request.headers.get('authorization')}"
+            return web.json_response({"error": {"message": message}}, status=ECHOES[fault])
         if fault is not None and (answered := refusal(fault)) is not None:
             self._note("refused", key, number, fault=fault)
             return answered

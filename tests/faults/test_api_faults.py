@@ -111,3 +111,16 @@ def test_spending_is_told_over_all_processes(calm: Lab, make_lab: Make) -> None:
     assert lab.struck(None).code == 0
     assert oracle.audit(lab, calm) == 0
     oracle.spending_is_told(lab.run, lab.server)
+
+
+@pytest.mark.parametrize(("fault", "code"), [("echo500:0:6", 0), ("echo400:9:6", 0), ("echo401:20", 77)])
+def test_a_key_the_server_repeats_is_in_nothing_a_run_writes(make_lab: Make, fault: str, code: int) -> None:
+    """Journal, shards, drops, manifests, logs, report and terminal: the key is in none of them."""
+    lab = make_lab("echo", fault)
+    done = lab.struck(None)
+    assert done.code == code, done.out
+    assert lab.server.lines("refused")
+    oracle.no_key_in_any_file(lab.root)
+    if "400" in fault:
+        details = [drop.detail for folder, _ in sealed_steps(lab.run) for drop in read_drops(folder)]
+        assert any("[key]" in detail for detail in details)

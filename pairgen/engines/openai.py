@@ -1,24 +1,20 @@
 """Any OpenAI-compatible server: hosted, `vllm serve`, Ollama.
 
-Retries live here and nowhere else: bounded in count and in time, with jitter. Waiting for a limit is no
-retry: the gate that all engines of a host and key share holds everyone back (see `_limits`). An error
+Retries live in `_call` and nowhere else; all engines of a host and key share a gate (`_limits`). An error
 that will not go away stops the run at once and is remembered, so that no further call is made. The body
 is kept as received; reading it is pure and may be repeated.
 """
 
 import asyncio
-import random
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
-from tenacity.wait import wait_random_exponential
 
 from pairgen.engine import Completion, Engine, EngineConfig, Request
-from pairgen.engines._body import count_choices, count_tokens, joined, samples
-from pairgen.engines._faults import DROPS, LEAVE_OUT, Retry, meaning, read_fault
+from pairgen.engines._body import count_choices, joined, samples
+from pairgen.engines._call import Call
+from pairgen.engines._faults import LEAVE_OUT, Retry, meaning, read_fault
 from pairgen.engines._host import OPENAI, host_of, key_for, read_key
 from pairgen.engines._limits import Gate, forget, gate_of
 from pairgen.engines._prices import Price, Tokens, price_of
@@ -31,13 +27,6 @@ if TYPE_CHECKING:
     from pairgen.engines._http import Answer, Line
 
 CHAT = "/chat/completions"
-BACKOFF = wait_random_exponential(multiplier=0.5, max=30)
-HOPELESS = 3
-"""Tries of a server that has never been reached."""
-
-
-DOUBT = 5
-"""Rows that may be lost to errors of the server with nothing answered in between."""
 
 
 STRANGERS = 8
@@ -137,7 +126,7 @@ class OpenAIEngine:
     """Sends requests as chat completions. `concurrency` bounds the calls in flight."""
 
     def __init__(self, config: OpenAIConfig, key_env: str | None, key: str | None) -> None:
-        self._config, self._key_env, self.key = config, key_env, key
+        self.config, self._key_env, self.key = config, key_env, key
         self.host = host_of(config.base_url)
         self._token_field = token_field(config.token_limit, self.host)
         self._omit = frozenset(config.omit)
@@ -151,13 +140,13 @@ class OpenAIEngine:
     @property
     def identity(self) -> JSON:
         """What the config says."""
-        return self._config.answers_as()
+        return self.config.answers_as()
 
     async def send(self, request: Request) -> bytes:
         """The body of the answer, or of several as one JSON list when the samples came one by one."""
         if request.n == 1:
             return await self._ask(request, 0, 1)
-        if not self._config.native_n:
+        if not self.config.native_n:
             return joined(await self._each(request, 0))
         body = await self._ask(request, 0, request.n)
         got = count_choices(body)
@@ -182,14 +171,15 @@ class OpenAIEngine:
         """One call, and more while that may help."""
         self._connect()
         body = encode(chat_body(
-            request, offset, n, model=self._config.model, token_limit=self._token_field,
-            extra=self._config.fields, omit=self._omit,
+            request, offset, n, model=self.config.model, token_limit=self._token_field,
+            extra=self.config.fields, omit=self._omit,
         ))
-        call = _Call(self, body, prompt_tokens(request), request.sampling.max_tokens * n)
+        call = Call(self, self._gate, body, prompt_tokens(request), request.sampling.max_tokens * n)
         try:
-            return await call.once()
-        except Retry as error:
-            return await call.again(error)
+            try:
+                return await call.once()
+            except Retry as error:
+                return await call.again(error)
         except (CredentialsError, UsageError) as error:
             self._fatal = error
             raise
@@ -212,7 +202,7 @@ class OpenAIEngine:
 
     def _meaning(self, status: int, headers: Any, body: bytes) -> Exception:
         fault = read_fault(status, headers, self.without_key(body.decode("utf-8", "replace")).encode())
-        return meaning(fault, self.host, self._config.model, self._key_env)
+        return meaning(fault, self.host, self.config.model, self._key_env)
 
     def without_key(self, text: str) -> str:
         """A text that may be shown."""
@@ -243,7 +233,7 @@ class OpenAIEngine:
             return
         from pairgen.engines._http import Line
 
-        config = self._config
+        config = self.config
         if self._loop is not None:
             forget(config.base_url, self.key, config.rows_at_once)
         self._loop, self.place = loop, asyncio.Semaphore(config.rows_at_once)
@@ -259,7 +249,7 @@ class OpenAIEngine:
 
         if self.folder is None:
             raise UsageError("engine openai: batch: true needs a run folder to keep the ids of batches in")
-        config = self._config
+        config = self.config
         client = new_client(config.base_url, self.key, config.timeout)
         return Batches(client, self.folder, config.batch_size, config.batch_poll)
 
@@ -294,112 +284,10 @@ class OpenAIEngine:
         """Close the connections of this loop."""
         if self._loop is asyncio.get_running_loop():
             self._loop = None
-            forget(self._config.base_url, self.key, self._config.rows_at_once)
+            forget(self.config.base_url, self.key, self.config.rows_at_once)
             await self._line.close()
             if self._batches is not None:
                 await self._batches.close()
-
-
-class _Call:
-    """One completion that is asked for, and how often and how long it has failed."""
-
-    def __init__(self, engine: OpenAIEngine, body: bytes, prompt: int, most: int) -> None:
-        self._engine, self._config, self._gate = engine, engine._config, engine._gate
-        self._body, self._prompt, self._most = body, prompt, most
-        self._since = self._failed_at = (0, 0)
-        self._failures = 0
-        self._seconds = 0.0
-
-    async def once(self) -> bytes:
-        """Ask. Raises Retry when that may be tried again, else what is wrong."""
-        engine, gate = self._engine, self._gate
-        async with engine.place:
-            ticket = await gate.enter(self._prompt, self._most)
-            began = time.monotonic()
-            try:
-                engine.stop_if_dead()
-                answer = await engine.post(self._body)
-                engine.refuse(answer)
-            except Retry as error:
-                gate.failure(ticket, error)
-                if error.kind != "limit":
-                    self._failures += 1
-                    self._seconds += time.monotonic() - began
-                    before = (ticket.answered, ticket.failed) if self._failures == 1 else self._failed_at
-                    self._since, self._failed_at = before, (gate.answered, gate.failed)
-                raise
-            except RowError as error:
-                if error.reason == "bad_request":
-                    engine.refused_again(error)
-                raise
-            finally:
-                gate.leave()
-            gate.success(ticket, answer.headers)
-            if gate.counts_tokens:
-                gate.settle(ticket, self._prompt, count_tokens(answer.body), self._most)
-            return answer.body
-
-    async def again(self, error: Retry) -> bytes:
-        """Ask until it is answered or has failed too often. `error` is what the first try came to."""
-        failed: Retry | None = error
-
-        async def attempt() -> bytes:
-            nonlocal failed
-            if failed is not None:
-                before, failed = failed, None
-                raise before
-            return await self.once()
-
-        attempts = AsyncRetrying(
-            retry=retry_if_exception_type(Retry), wait=self._pause, stop=self._hopeless, reraise=True
-        )
-        try:
-            body: bytes = await attempts(attempt)
-        except Retry as last:
-            raise self._verdict(last) from None
-        except (CredentialsError, UsageError) as fatal:
-            self._engine._fatal = fatal
-            raise
-        return body
-
-    def _pause(self, state: RetryCallState) -> float:
-        """Seconds before the next try. For a limit it is the gate that waits, for everyone."""
-        error = _error(state)
-        if error.kind == "limit":
-            return 0.0
-        return max(BACKOFF(state), (error.after or 0.0) * random.uniform(1.0, 1.1))
-
-    def _hopeless(self, state: RetryCallState) -> bool:
-        error, config, gate = _error(state), self._config, self._gate
-        if (error.after or 0.0) > config.retry_seconds:
-            return True
-        if error.kind == "limit":  # nobody's fault as long as others are answered
-            return gate.unanswered() > config.retry_seconds and state.attempt_number > config.retries
-        if error.kind == "unreachable" and not gate.heard and self._failures >= HOPELESS:
-            return True
-        self._seconds += state.upcoming_sleep
-        return self._failures > config.retries or self._seconds > config.retry_seconds
-
-    def _verdict(self, last: Retry) -> Exception:
-        """Whose fault it is: this row's where others were answered since it failed before, else the server's.
-
-        A server that fails where nobody else asks is given the benefit of the doubt for a few rows in a row.
-        """
-        others = self._failed_at[0] - self._since[0]
-        failed = self._failed_at[1] - self._since[1] - 1
-        own = others > failed
-        if not own and last.kind == "broken" and self._gate.blamed < DOUBT:
-            self._gate.blamed += 1
-            own = True
-        if last.kind in DROPS and own:
-            return RowError(DROPS[last.kind], self._engine.without_key(last.reason))
-        return self._engine.given_up(last)
-
-
-def _error(state: RetryCallState) -> Retry:
-    error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, Retry)
-    return error
 
 
 ENGINE = OpenAIConfig

@@ -610,3 +610,67 @@ def test_replay_is_cheap(path: Path) -> None:
         assert 4000 / (time.process_time() - began) > 5000
 
     with_journal(path, work)
+
+
+# --- what it cost
+
+
+def bill(step: str, requests: int = 1, cost: float = 0.25, unpriced: int = 0) -> file.Bill:
+    return file.Bill(step, file.Usage(requests, 0, 10, 3, cost, unpriced))
+
+
+def test_spending_is_summed_over_processes(path: Path) -> None:
+    """What was paid for a step is known to whoever opens the journal next, duplicates included."""
+
+    async def work(journal: Journal) -> None:
+        await asyncio.gather(*(journal.put([bytes([i])], b"x", "", bill("a")) for i in range(3)))
+        await journal.put([b"z"], b"y", "", bill("b", cost=1.0, unpriced=1))
+
+    with_journal(path, work)
+    with_journal(path, work)
+    with Journal.open(path) as journal:
+        assert journal.spent("a") == file.Usage(6, 0, 60, 18, 1.5, 0)
+        assert journal.spent() == file.Usage(8, 0, 80, 24, 3.5, 2)
+        assert journal.spent("nobody") == file.Usage()
+    assert file.read_spent(path, "b").cost == 2.0
+    assert file.read_spent(path.with_name("none.db")) == file.Usage()
+
+
+def test_a_journal_of_the_first_version_is_upgraded(path: Path) -> None:
+    """A journal made before spending was kept opens with its answers, and counts from then on."""
+    with_journal(path, lambda journal: journal.put([b"a"], b"kept"))
+    old = sqlite3.connect(path)
+    old.executescript("DROP TABLE spending; PRAGMA user_version = 1;")
+    old.close()
+    assert count_answered(path, [b"a"]) == 1
+    assert file.read_spent(path) == file.Usage()
+    with_journal(path, lambda journal: journal.put([b"b"], b"new", "", bill("s")))
+    with Journal.open(path) as journal:
+        assert journal.get([b"a"]) == {b"a": (b"kept", 0)}
+        assert journal.spent("s").requests == 1
+
+
+def test_a_purse_never_promises_more_than_it_holds() -> None:
+    """Whatever order answers come in and whatever they cost, what is spent stays within the budget."""
+    import random
+
+    from pairgen.journal import Purse
+
+    async def go(seed: int) -> Purse:
+        rng, purse = random.Random(seed), Purse(10.0, 1.0)
+
+        async def buy() -> None:
+            async with purse.aside(0.7):
+                await asyncio.sleep(rng.random() / 500)
+                purse.pay(0.7 if rng.random() < 0.5 else 0.1)
+                assert purse.spent <= 10.0
+
+        told = await asyncio.wait_for(
+            asyncio.gather(*(buy() for _ in range(60)), return_exceptions=True), timeout=10
+        )
+        assert all(t is None or isinstance(t, Stopped) for t in told)
+        return purse
+
+    for seed in range(10):
+        purse = asyncio.run(go(seed))
+        assert 9.3 < purse.spent <= 10.0

@@ -71,8 +71,9 @@ def _cells(line: "PlanLine", money: bool) -> list[str]:
     asks = line.state != "done" and line.samples > 0
     costs = []
     if money:
+        unknown = "unknown" if line.cost is None else ""
         pairs = (("~", line.cost), ("", line.most))
-        costs = [f"{about_}{dollars(c)}" if c else "" if c == 0.0 else "unknown" for about_, c in pairs]
+        costs = [f"{about_}{dollars(c)}" if c else unknown for about_, c in pairs]
     return [
         line.step, line.state, f"{about}{line.rows:,}" if line.rows is not None else "",
         f"{line.answered:,}" if asks and line.exact else "", f"{about}{line.to_ask:,}" if asks else "",

@@ -35,7 +35,8 @@ class PlanLine:
 
     `samples` is what it would ask for, of which `answered` are in the journal; `tokens` the prompt
     tokens of the rest, by length of text. `exact` is false where earlier steps still decide the counts.
-    `cost` and `most` are dollars for the rest, None where a model has no price.
+    `cost` and `most` are dollars for the rest, None where a model has no price; `most` also where the rows
+    to be asked are still to be written by a model.
     """
 
     step: str
@@ -72,9 +73,16 @@ def in_short(lines: Iterable[PlanLine]) -> str:
     about = "" if all(line.exact for line in open_ if line.samples) else "~"
     kept = sum(line.answered for line in open_)
     more = f", {kept:,} more are in the journal" if kept else ""
-    cost, most = priced(line.cost for line in open_), priced(line.most for line in open_)
-    money = f"; cost ~{cost}, at most {most}" if cost.startswith("$") else f"; cost {cost}" if cost else ""
-    return f"{done}; {about}{sum(line.to_ask for line in open_):,} answers to ask for{more}{money}"
+    asks = f"{about}{sum(line.to_ask for line in open_):,} answers to ask for"
+    return f"{done}; {asks}{more}{_money(open_)}"
+
+
+def _money(lines: Sequence["PlanLine"]) -> str:
+    """`; cost ~$1.40, at most $6.00`; the most is left out where rows are still to be written."""
+    cost, most = priced(line.cost for line in lines), [line.most for line in lines]
+    if not cost.startswith("$"):
+        return f"; cost {cost}" if cost else ""
+    return f"; cost ~{cost}" + (f", at most {priced(most)}" if None not in most else "")
 
 
 class _Planner:

@@ -203,7 +203,8 @@ async def in_order(
     """Work on `limit` rows at a time and yield the results in row order.
 
     A slow row does not stall the others: up to sixteen times `limit` rows may wait behind it, but where
-    that is many, HELD or twice `limit`. On an error, or when the caller stops, the rows in flight are cancelled before it leaves.
+    that is many, HELD or twice `limit`. On an error, or when the caller stops, the rows in flight are
+    cancelled before it leaves.
     """
     gate = asyncio.Semaphore(limit)
 

@@ -30,7 +30,6 @@ from typing import Any
 
 HERE = Path(__file__).parent
 VOCABULARY, HIDDEN, LAYERS, INTERMEDIATE, HEADS, KV_HEADS = 13_120, 512, 8, 1024, 8, 4
-RATE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,13 @@ class Shape:
     batch: int
     micro: int
     steps: int
+    precision: str = "bf16"
+    rate: float = 1e-5
 
 
 SHAPES = [Shape("pairs", 4, 4, 7), Shape("judge", 16, 4, 3)]
+AGREEMENT = Shape("agreement", 4, 4, 5, "fp32", 1e-3)
+"""Short pairs in fp32 at a rate that moves the loss: nothing is timed, the losses of both are compared."""
 
 
 def rows_of(shape: Shape) -> list[dict[str, str]]:
@@ -55,10 +58,11 @@ def rows_of(shape: Shape) -> list[dict[str, str]]:
     def words(n: int) -> str:
         return " ".join(f"w{rng.randrange(VOCABULARY - 4)}" for _ in range(n))
 
-    if shape.name == "pairs":
+    if shape.name != "judge":
+        prompt, least, most = (200, 99, 499) if shape.name == "pairs" else (40, 9, 59)
         return [
-            {"prompt": words(200), "chosen": " " + words(rng.randint(99, 499)),
-             "rejected": " " + words(rng.randint(99, 499))}
+            {"prompt": words(prompt), "chosen": " " + words(rng.randint(least, most)),
+             "rejected": " " + words(rng.randint(least, most))}
             for _ in range(shape.batch * shape.steps)
         ]
     rows = []
@@ -118,7 +122,7 @@ def run_pairgen(path: str) -> None:
     ]
     config = TrainConfig.model_validate({
         "objective": [{"use": "dpo", "beta": 0.1}], "learning_rate": task["learning_rate"], "schedule": "constant",
-        "batch_size": task["batch_size"], "shuffle": "none", "precision": "bf16", "chat_template": "plain",
+        "batch_size": task["batch_size"], "shuffle": "none", "precision": task["precision"], "chat_template": "plain",
         "clip": 1.0, "checkpoint_every": 0, "micro_tokens": task["micro_tokens"],
     })
     marks, losses, tokens = [], [], []
@@ -181,6 +185,16 @@ def matmul_peak() -> float:
 
 
 # --- the comparison -------------------------------------------------------------------------------------
+
+
+def task_of(shape: Shape, folder: Path, micro_tokens: int) -> dict[str, Any]:
+    """What both sides are told, the rows written down."""
+    file = folder / f"{shape.name}.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows_of(shape)))
+    return {
+        "model": str(folder / "model"), "rows": str(file), "batch_size": shape.batch, "micro_batch": shape.micro,
+        "learning_rate": shape.rate, "precision": shape.precision, "micro_tokens": micro_tokens, "profile": False,
+    }
 
 
 def measure(python: Path, script: str, task: dict[str, Any], folder: Path, threads: int) -> dict[str, Any]:
@@ -307,19 +321,23 @@ def main() -> None:
         results["parameters"] = make_model(folder / "model")
         for shape in shapes:
             rows = rows_of(shape)
-            (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
             runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
             repeats = 1 if options.quick else options.repeats
             for _ in range(repeats):
-                task = {"model": str(folder / "model"), "rows": str(folder / "rows.jsonl"), "batch_size": shape.batch,
-                        "micro_batch": shape.micro, "learning_rate": RATE, "micro_tokens": options.micro_tokens,
-                        "profile": False}
+                task = task_of(shape, folder, options.micro_tokens)
                 if python:
                     runs["trl"].append(measure(python, "trainer_trl.py", task, folder, options.threads))
                 runs["pairgen"].append(measure(Path(sys.executable), "trainer.py", task, folder, options.threads))
             seen = measure(Path(sys.executable), "trainer.py", {**task, "profile": True}, folder, options.threads)
             results[shape.name] = report(shape, rows, runs, seen)
             show(shape.name, results[shape.name])
+        if python:
+            task = task_of(AGREEMENT, folder, options.micro_tokens)
+            theirs = measure(python, "trainer_trl.py", task, folder, options.threads)["losses"][: AGREEMENT.steps]
+            ours = measure(Path(sys.executable), "trainer.py", task, folder, options.threads)["losses"]
+            worst = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
+            results["agreement_fp32"] = {"trl": theirs, "pairgen": ours, "worst": worst}
+            print(f"fp32   losses of {AGREEMENT.steps} steps, {ours[0]:.4f} to {ours[-1]:.4f}: differ by {worst:.1e}")
     options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 

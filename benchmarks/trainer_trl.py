@@ -47,7 +47,7 @@ def main(path: str) -> None:
         train_dataset=Dataset.from_list(rows),
         callbacks=[Watch()],
         args=DPOConfig(
-            output_dir=task["scratch"], use_cpu=True, bf16=True, gradient_checkpointing=False,
+            output_dir=task["scratch"], use_cpu=True, bf16=task["precision"] == "bf16", gradient_checkpointing=False,
             precompute_ref_log_probs=True, precompute_ref_batch_size=task["micro_batch"],
             per_device_train_batch_size=task["micro_batch"],
             gradient_accumulation_steps=task["batch_size"] // task["micro_batch"],

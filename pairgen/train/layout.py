@@ -67,11 +67,10 @@ class Layout:
     @cached_property
     def mask_B1TT(self) -> Tensor:
         """[B, 1, T, T], True where query may see key: not later, same tree, and prompt or own branch."""
-        places_T = torch.arange(self.tree_BT.shape[1], device=self.tree_BT.device)
-        rows_B = torch.arange(len(self.tree_BT), device=self.tree_BT.device)
-        rule = mask_rule(self.tree_BT, self.branch_BT)
-        mask_BTT: Tensor = rule(rows_B[:, None, None], rows_B[:, None, None], places_T[:, None], places_T[None, :])
-        return mask_BTT[:, None]
+        tree_BT, branch_BT = self.tree_BT, self.branch_BT
+        same_tree_BTT = tree_BT[:, :, None] == tree_BT[:, None, :]
+        visible_BTT = (branch_BT[:, None, :] == 0) | (branch_BT[:, :, None] == branch_BT[:, None, :])
+        return (same_tree_BTT & visible_BTT).tril()[:, None]
 
     @cached_property
     def block_mask(self) -> Any:

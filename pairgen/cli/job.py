@@ -225,24 +225,24 @@ def _trained(job: Job, shown: "Display", stop: "_Stop", ranks: "Ranks") -> "Trai
         rows, job.unscored = _scored(job, rows, shown, ranks)
         held = None if held is None else _scored(job, held, shown, ranks)[0]
     if job.stages > 1:
-        result = _staged(job, rows, held, on_step, ranks)
+        result = _staged(job, rows, held, on_step, ranks, shown)
     else:
         result = run(job.chosen.config, rows, job.init, job.out, reference=job.reference, heldout=held,
-                     on_step=on_step, ranks=ranks)
+                     on_step=on_step, ranks=ranks, say=shown.say)
     meter.done = meter.total = result.steps
     meter.drops = len(job.drops(result))
     meter.tell(Usage(), "done", f"{result.tokens:,} tokens trained on", force=True)
     return result
 
 
-def _staged(job: Job, rows: Any, held: Any, on_step: Any, ranks: "Ranks") -> "TrainResult":
+def _staged(job: Job, rows: Any, held: Any, on_step: Any, ranks: "Ranks", shown: "Display") -> "TrainResult":
     """All stages as one result: the last one's numbers, everyone's steps and drops."""
     from dataclasses import replace
 
     from pairgen.train.staged import train_staged
 
     found = train_staged(job.chosen.config, rows, job.init, job.out, job.stages, heldout=held, on_step=on_step,
-                         ranks=ranks)
+                         ranks=ranks, say=shown.say)
     return replace(found[-1], steps=sum(r.steps for r in found), tokens=sum(r.tokens for r in found),
                    seconds=sum(r.seconds for r in found), drops=[drop for r in found for drop in r.drops])
 

@@ -56,6 +56,7 @@ class TrainResult:
 def train(
     config: TrainConfig, rows: Iterable[TrainRow], init: Path, out: Path, *, reference: Path | None = None,
     heldout: Iterable[TrainRow] | None = None, on_step: Callable[[StepLog], None] | None = None, ranks: Ranks = ALONE,
+    say: Callable[[str], None] | None = None,
 ) -> TrainResult:
     """Train the model in `init` on rows, and write the checkpoint to `out` in Hugging Face format.
 
@@ -63,13 +64,16 @@ def train(
     along the way into `heldout.jsonl`. Run again after a crash, it goes on from the last kept state.
     `on_step` may raise to stop: the state is kept first. Raises UsageError when there is nothing to train
     on, and Diverged when a number is no longer finite: the weights before that step are kept. Of several
-    `ranks` each calls this with the same arguments, and `on_step` is called on each.
+    `ranks` each calls this with the same arguments, and `on_step` is called on each. `say` is told how
+    attention is computed, once.
     """
     make_dirs(out)
     ranks.told(lambda: clear_temps(out))
     data = _data(config, rows, init, out)
     held = None if heldout is None else _data(config, heldout, init, out, heldout=True)
     policy, origin = loaded(init, config, ranks), folder_digest(init)
+    if say and ranks.first:
+        say(f"{policy.attention}; {'bf16' if policy.bf16 else 'fp32'} on {policy.device.type}")
     judge, judge_origin = policy, origin
     if reference:
         judge, judge_origin = loaded(reference, config, ranks), folder_digest(reference)

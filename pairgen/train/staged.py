@@ -26,6 +26,7 @@ DONE = "STAGE"  # no .json: those are files of a model
 def train_staged(
     config: TrainConfig, rows: Iterable[TrainRow], init: Path, out: Path, chunks: int, *,
     heldout: Iterable[TrainRow] | None = None, on_step: Callable[[StepLog], None] | None = None, ranks: Ranks = ALONE,
+    say: Callable[[str], None] | None = None,
 ) -> list[TrainResult]:
     """Train on `chunks` equal parts of the rows in turn, into `out/stage-1`, `out/stage-2`…, the last into `out`.
 
@@ -44,7 +45,8 @@ def train_staged(
         known = digest({"config": identity(config), "init": folder_digest(init), "rows": [row.id for row in part]})
         if not ranks.told(partial(_is_done, folder, known)):
             make_dirs(folder)
-            results.append(train(config, part, init, folder, heldout=held, on_step=on_step, ranks=ranks))
+            results.append(train(config, part, init, folder, heldout=held, on_step=on_step, ranks=ranks,
+                                 say=say if stage == 0 else None))
             if ranks.first and not last:
                 write_atomic(folder / DONE, json.dumps({"identity": known}).encode())
             ranks.wait()

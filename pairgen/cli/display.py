@@ -41,6 +41,10 @@ class Display:
         self._console.print(visible(text), soft_wrap=True, markup=False, highlight=False)
         self._told = time.monotonic()
 
+    def note(self, text: str) -> None:
+        """Print one line that only informs."""
+        self.say(text)
+
     def iteration(self, record: Record) -> None:
         """Say what drifted in an iteration."""
         for alarm in record.alarms:
@@ -98,6 +102,9 @@ class Silent(Display):
 
     def __call__(self, event: Event) -> None:
         pass
+
+    def note(self, text: str) -> None:
+        """Nothing."""
 
 
 @contextmanager

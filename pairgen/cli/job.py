@@ -228,7 +228,7 @@ def _trained(job: Job, shown: "Display", stop: "_Stop", ranks: "Ranks") -> "Trai
         result = _staged(job, rows, held, on_step, ranks, shown)
     else:
         result = run(job.chosen.config, rows, job.init, job.out, reference=job.reference, heldout=held,
-                     on_step=on_step, ranks=ranks, say=shown.say)
+                     on_step=on_step, ranks=ranks, say=shown.note)
     meter.done = meter.total = result.steps
     meter.drops = len(job.drops(result))
     meter.tell(Usage(), "done", f"{result.tokens:,} tokens trained on", force=True)
@@ -242,7 +242,7 @@ def _staged(job: Job, rows: Any, held: Any, on_step: Any, ranks: "Ranks", shown:
     from pairgen.train.staged import train_staged
 
     found = train_staged(job.chosen.config, rows, job.init, job.out, job.stages, heldout=held, on_step=on_step,
-                         ranks=ranks, say=shown.say)
+                         ranks=ranks, say=shown.note)
     return replace(found[-1], steps=sum(r.steps for r in found), tokens=sum(r.tokens for r in found),
                    seconds=sum(r.seconds for r in found), drops=[drop for r in found for drop in r.drops])
 
@@ -255,7 +255,7 @@ def _scored(
 
     found = ranks.told(lambda: with_scores(job.chosen.config, rows, job.init, job.out, reference=job.reference,
                                            samples=job.own.samples, engine=job.own.engine))
-    shown.say(found.said)
+    shown.note(found.said)
     return found.rows, found.drops
 
 

@@ -58,6 +58,7 @@ class Batches:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         fs.make_dirs(folder)
+        fs.clear_temps(folder)
         self._known: dict[str, list[_Batch]] = {}
         for path in sorted(folder.glob("*.json")):
             self._remember(_read(path))

@@ -108,6 +108,17 @@ def _headers(host: str, key: str | None) -> dict[str, str]:
     return headers
 
 
+def allow_connections(count: int) -> None:
+    """Let this process open so many connections, as far as the system allows."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + 256
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
 def _proxy(base_url: str) -> str | None:
     """The proxy the environment names for this host, looked up once."""
     scheme, host = base_url.split(":", 1)[0], host_of(base_url)

@@ -231,9 +231,10 @@ class OpenAIEngine:
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
-        from pairgen.engines._http import Line
+        from pairgen.engines._http import Line, allow_connections
 
         config = self.config
+        allow_connections(0 if config.batch else config.concurrency)
         if self._loop is not None:
             forget(config.base_url, self.key, config.rows_at_once)
         self._loop, self.place = loop, asyncio.Semaphore(config.rows_at_once)

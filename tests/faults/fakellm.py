@@ -279,6 +279,7 @@ def _main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    listener.listen(1024)  # before anyone is told the port
     print(listener.getsockname()[1], flush=True)
     server = Server(args.ledger, args.seed, tuple(args.latency), args.fault)
     with contextlib.suppress(KeyboardInterrupt):

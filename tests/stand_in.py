@@ -72,13 +72,19 @@ class _Handler(BaseHTTPRequestHandler):
         """Silence."""
 
 
+class _Server(ThreadingHTTPServer):
+    """Takes as many connections at once as an engine opens; five wait by default, the rest try again later."""
+
+    request_queue_size = 256
+    daemon_threads = True
+
+
 @contextmanager
 def serving() -> Iterator[tuple[str, "Counter[str]"]]:
     """A running server: its base URL and its ledger."""
     ledger: Counter[str] = Counter()
     handler = type("Handler", (_Handler,), {"ledger": ledger})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -58,7 +58,8 @@ def _front(facts: CardFacts) -> str:
         f"- config_name: {name}\n  data_files:\n  - split: train\n    path: {folder}/train-*.{kind}"
         for name, folder in folders.items()
     ]
-    tags = ["pairgen", "synthetic", *(["preference", "dpo", "trl"] if "chosen" in facts.columns else [])]
+    kinds = ["preference", "dpo"] if "chosen" in facts.columns else []
+    tags = ["pairgen", "synthetic", *kinds, *(["trl"] if facts.to == "trl" else [])]
     lines = [
         "---", f"license: {json.dumps(facts.license)}", f"pretty_name: {json.dumps(facts.title)}",
         f"size_categories: [{json.dumps(_size(facts.rows))}]", f"tags: {json.dumps(tags)}", "configs:", *configs, "---",

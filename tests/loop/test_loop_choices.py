@@ -174,7 +174,8 @@ def test_every_shipped_pipeline_is_planned(
     """Offline, on a small file, before any model or server is there."""
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("planning opened a connection"))
     data = tmp_path / "mine.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in instructions(3)))
+    more = {"answer": "#### 1", "completions": ["a", "b"]}  # what some pipelines read beside the instruction
+    data.write_text("".join(json.dumps({**row, **more}) + "\n" for row in instructions(3)))
     lines = by_step(Path(name), tmp_path / "run", f"data.path={data}")
     assert lines["data"].rows == 3
     assert list(lines.values())[-1].state == "new"

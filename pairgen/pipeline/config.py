@@ -234,7 +234,7 @@ def parse_stages(values: Any, where: str, engines: Sequence[str]) -> tuple[Stage
     if not isinstance(values, list):
         raise UsageError(f"{where}: expected a list of stages")
     stages: list[Stage] = []
-    for index, value in enumerate(step for value in values for step in _rounds(value, where)):
+    for index, value in enumerate(step for item in values for step in _rounds(item, where)):
         label = f"{where}.{value.get('id', index) if isinstance(value, dict) else index}"
         stage: Stage = parse_plugin("pairgen.stages", "STAGE", value, label)
         if stage.id in {s.id for s in stages} | {"data"}:

@@ -83,11 +83,10 @@ def _existing(path: str) -> Path:
     file = resolve(path)
     if not _exists(file):
         raise UsageError(
-            f"{path[:300]}: no such file; data.path is a JSONL, JSON, CSV, Parquet or Arrow file, "
-            "or a hub name owner/name"
+            f"{path[:300]}: no such file; give a JSONL, JSON, CSV, Parquet or Arrow file, or a hub name owner/name"
         )
     if file.is_dir():
-        raise UsageError(f"{path}: is a folder; name one file")
+        raise UsageError(f"{path}: is a folder; {folder_hint(file)}")
     try:
         with file.open("rb") as opened:
             empty = not opened.read(1)
@@ -96,6 +95,23 @@ def _existing(path: str) -> Path:
     if empty:
         raise UsageError(f"{path}: is empty")
     return file
+
+
+def folder_hint(folder: Path) -> str:
+    """What to do about a folder where a file is expected: which of its files to name.
+
+    A .json file is not counted: in a folder it is as often some tool's own.
+    """
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    files = [name for name in names if _kind(Path(name)) in READERS.keys() - {".json"}]
+    if not files:
+        return "name one file" if names else "there is nothing in it"
+    best = next((name for name in files if name.startswith("train")), files[0])
+    others = f" (or another of its {len(files)})" if len(files) > 1 else ""
+    return f"name the file: {folder / best}{others}"
 
 
 @contextmanager
@@ -134,7 +150,7 @@ def _decoded(raw: bytes, file: Path, first: int) -> str:
 def _jsonl(file: Path) -> Iterator[Record]:
     for number, text in _lines(file):
         if text.strip():
-            yield Record(f"{file}:{number}", _loads(text, f"{file}:{number}"))
+            yield Record(f"{file}:{number}", _loads(text.rstrip("\r\n"), f"{file}:{number}"))
 
 
 def _loads(text: str, where: str) -> Any:
@@ -219,13 +235,32 @@ def _checked(batch: Any) -> Any:
 def _hub(path: str, split: str, revision: str | None) -> Iterator[Record]:
     import datasets
 
+    _reach(path, revision)
     try:
         rows = datasets.load_dataset(path, split=split, revision=revision, streaming=True)
         yield from _numbered(path, rows)
     except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"{path}: no such file here, and the hub dataset cannot be read ({_one_line(error)})"
-        ) from error
+        raise _unread(path, error) from error
+
+
+def _reach(path: str, revision: str | None) -> None:
+    """Ask the hub once: `datasets` would retry for half a minute, aloud, before it says that there is no network.
+
+    What the hub answers with an error is left to `datasets`, which says it better.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        HfApi().dataset_info(path, revision=revision, timeout=10)
+    except (HfHubHTTPError, HFValidationError):
+        return
+    except Exception as error:  # of its HTTP client, which is another one in other versions
+        raise _unread(path, error) from error
+
+
+def _unread(path: str, error: Exception) -> UsageError:
+    return UsageError(f"{path}: no such file here, and the hub dataset cannot be read ({_one_line(error)})")
 
 
 def _numbered(name: Path | str, rows: Any) -> Iterator[Record]:

@@ -148,13 +148,27 @@ def test_cut_and_flipped_tables(tmp_path: Path, name: str) -> None:
     "path", ["nowhere.jsonl", "no/where.jsonl", "x" * 5000, "./owner/name", "a\0b.jsonl", ""]
 )
 def test_missing_files(path: str) -> None:
-    """A path with nothing there is one line that says what would do."""
+    """A path with nothing there is one line that says what would do, whichever command was given it."""
+    assert "data.path" not in error_of(path)
     assert "no such file" in error_of(path) or "is a folder" in error_of(path)
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    """A folder is refused: one file is read."""
-    assert "is a folder" in error_of(tmp_path)
+    """A folder is refused: one file is read, and it is named when there is one."""
+    assert "is a folder; there is nothing in it" in error_of(tmp_path)
+    write(tmp_path / "config.json", "{}")
+    assert "is a folder; name one file" in error_of(tmp_path)
+    write_rows(tmp_path / "a.jsonl")
+    assert f"is a folder; name the file: {tmp_path / 'a.jsonl'}" in error_of(tmp_path)
+    write_rows(tmp_path / "train.jsonl.gz")
+    assert f"name the file: {tmp_path / 'train.jsonl.gz'} (or another of its 2)" in error_of(tmp_path)
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_the_character_at_which_a_line_breaks_off(tmp_path: Path, end: bytes) -> None:
+    """It is counted in its own line: `{"p": ` has six, so the value is missed at the seventh."""
+    message = error_of(write(tmp_path / "a.jsonl", b'{"p": 1}\n{"p": ' + end))
+    assert message.endswith("a.jsonl:2: not JSON (Expecting value at character 7)")
 
 
 def test_a_long_line_and_a_long_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +214,8 @@ def test_an_existing_path_is_never_a_hub_name(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_hub_is_read_and_its_failures_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hub rows come numbered; a dataset that cannot be reached is one line."""
+    """Hub rows come numbered; a dataset that cannot be read is one line."""
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", lambda *a, **k: None)
     monkeypatch.setattr("datasets.load_dataset", lambda *a, **k: iter(ROWS))
     assert [r.where for r in read_records("o/n")] == ["o/n[0]", "o/n[1]", "o/n[2]"]
     assert source_name("o/n") == "o/n"
@@ -211,6 +226,21 @@ def test_the_hub_is_read_and_its_failures_named(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("datasets.load_dataset", refuse)
     assert "cannot be read (no network)" in error_of("o/n")
+
+
+def test_without_a_network_the_hub_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is retried, and nothing but one line is said."""
+    httpx = pytest.importorskip("httpx")
+    asked: list[object] = []
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        asked.append(args)
+        raise httpx.ConnectError("no route\nsecond line")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", refuse)
+    monkeypatch.setattr("datasets.load_dataset", lambda *a, **k: asked.append(a))
+    assert error_of("o/n") == "o/n: no such file here, and the hub dataset cannot be read (no route)"
+    assert len(asked) == 1
 
 
 def test_identity_follows_name_and_bytes(tmp_path: Path) -> None:

@@ -13,10 +13,15 @@ def resource(kind: str, name: str) -> Path:
     """The path of a shipped file: `resource("prompts", "judge.md")`."""
     path = ROOT / kind / name
     if not path.exists():
-        base = ROOT / kind
-        known = [str(p.relative_to(base)) for p in base.rglob("*") if p.is_file()]
-        raise UsageError(f"no {name!r} in {kind}/: {nearest(name, known)}")
+        raise UsageError(f"no {name!r} in {kind}/: {nearest(name, _names(ROOT / kind))}")
     return path
+
+
+def _names(base: Path) -> set[str]:
+    """What may be asked for below a folder: its files, and a model by its folder, never by a file of it."""
+    files = [path for path in base.rglob("*") if path.is_file()]
+    models = {path.parent for path in files if path.name == "config.json"}
+    return {str((path.parent if path.parent in models else path).relative_to(base)) for path in files}
 
 
 def resolve(path: str) -> Path:

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from pairgen.errors import UsageError
 from pairgen.fs import adopt, make_dirs, remove, write_atomic
+from pairgen.models import readable
 from pairgen.train.attention import DENSE, choose
 from pairgen.train.config import Lora, TrainConfig
 from pairgen.train.crew import SMALL
@@ -58,7 +59,8 @@ class Policy:
 
 def positions_of(folder: Path) -> int:
     """The longest sequence a model takes, its attention window if that is shorter: our masks know no window."""
-    config = AutoConfig.from_pretrained(folder).get_text_config()
+    with readable(folder, "config"):
+        config = AutoConfig.from_pretrained(folder).get_text_config()
     window = getattr(config, "sliding_window", None) or config.max_position_embeddings
     return int(min(config.max_position_embeddings, window))
 
@@ -71,9 +73,10 @@ def load(folder: Path, config: TrainConfig, placed: bool = True) -> Policy:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
     attention = choose(device)
-    dtype = AutoConfig.from_pretrained(folder).dtype or torch.float32
     name = attention.name
-    model = load_reward(folder, config, name) if config.is_reward else _language_model(folder, name)
+    with readable(folder):
+        dtype = AutoConfig.from_pretrained(folder).dtype or torch.float32
+        model = load_reward(folder, config, name) if config.is_reward else _language_model(folder, name)
     text = attention.text
     if not model._supports_attention_backend:  # its layers hand over a mask and nothing else
         model.set_attn_implementation(DENSE)

@@ -39,6 +39,7 @@ from pairgen.store import (
     step_folder,
     verify_step,
 )
+from pairgen.store.write import ROW_CLASS
 
 HERE = Path(__file__).resolve().parent
 IDENTITY: JSON = {"use": "load", "seed": 1}
@@ -213,6 +214,17 @@ def test_class_is_found_by_name(tmp_path: Path) -> None:
     assert list(read_rows(tmp_path / "b", Foreign)) == [Foreign("x")]
     with pytest.raises(Damaged, match="columns"):
         next(read_rows(tmp_path / "a", Foreign))
+
+
+@pytest.mark.parametrize("name", ["pairgen.nosuch:Foo", "pairgen.records:Foo", "Foo", "pairgen.:Foo", ""])
+def test_a_class_this_version_does_not_have(tmp_path: Path, name: str) -> None:
+    """A shard of another version of pairgen is one clear line."""
+    shard = tmp_path / "x.arrow"
+    batch = pa.RecordBatch.from_pylist([{"a": 1}]).replace_schema_metadata({ROW_CLASS: name.encode()})
+    with pa.OSFile(str(shard), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+        writer.write_batch(batch)
+    with pytest.raises(UsageError, match=rf"x\.arrow: holds rows of {name or 'no class'}, which pairgen does not know"):
+        next(read_shard(shard))
 
 
 def test_class_of_another_module_of_pairgen(tmp_path: Path) -> None:

@@ -97,7 +97,10 @@ def _class_of(path: Path, schema: pa.Schema) -> Any:
     module, _, plain = name.rpartition(":")
     if module and not module.startswith("pairgen."):
         raise UsageError(f"{path}: holds rows of {name}, which is not pairgen's: open it with `datasets`")
-    home = importlib.import_module(module) if module else records
+    try:
+        home: Any = importlib.import_module(module) if module else records
+    except ImportError:  # of another version of pairgen
+        home = None
     cls = getattr(home, plain, None)
     if not (isinstance(cls, type) and is_dataclass(cls)):
         raise UsageError(f"{path}: holds rows of {name or 'no class'}, which pairgen does not know")

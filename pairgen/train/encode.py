@@ -116,18 +116,25 @@ def _reader(need: str, config: TrainConfig) -> str:
 
 
 def _check_set(examples: list[Example], drops: list[Drop], kinds: set[str], config: TrainConfig) -> None:
+    """Raise UsageError for a set that does not suit the objective. Without `kinds` it is held-out data."""
     for kind in config.kind_weights:
         if kind not in kinds and kinds:
             raise UsageError(f"kind_weights: no row has kind {kind!r}: {nearest(kind, kinds)}")
     if not examples:
         reasons = ", ".join(sorted({d.reason for d in drops})) or "there were no rows at all"
-        raise UsageError(f"nothing to train on: 0 of {len(drops)} rows can be used ({reasons})")
+        first = f"; first: row {drops[0].row_id}: {drops[0].detail or drops[0].reason}" if drops else ""
+        raise UsageError(f"nothing to train on: 0 of {len(drops)} rows can be used ({reasons}){first}")
     if config.reads_golds and all(e.sides[GOLD] is None for e in examples):
         raise UsageError("a term of the objective reads gold answers, but no row has one: give a column `gold`")
     single = sum(None in e.sides[:STRANGER] and e.sides[GOLD] is None for e in examples)
     if single and not config.reads_targets:
         raise UsageError(f"{single} demonstrations or single completions, but no term of the objective reads them: "
                          "add {use: nll}, or use an unpaired objective such as kto")
+    weighing = next((t.use for t in config.objective if t.objective.on == "unpaired" and t.objective.coupled), None)
+    for place, name in ((CHOSEN, "desirable"), (REJECTED, "undesirable")):
+        if weighing and kinds and all(e.sides[place] is None for e in examples):
+            raise UsageError(f"{weighing} compares desirable with undesirable completions, but no row is {name}: "
+                             "add such rows, or pairs")
 
 
 # --- rows to tokens -----------------------------------------------------------------------------------

@@ -99,8 +99,26 @@ def test_a_template_that_doubles_the_bos_is_an_error() -> None:
 def test_nothing_to_train_on_is_an_error_that_says_why() -> None:
     with pytest.raises(UsageError, match="nothing to train on: 0 of 0 rows"):
         encode([], TOKENIZER, SFT, 256)
-    with pytest.raises(UsageError, match=r"0 of 1 rows can be used.*no-target"):
-        encode([Demonstration("d", turns("q"), "judgment")], TOKENIZER, SFT, 256)
+    rows = [Demonstration("d", turns("q"), "judgment"), Demonstration("e", turns("q", "x" * 300), "judgment")]
+    with pytest.raises(UsageError, match=r"0 of 1 rows can be used \(no-target\); first: row d: no assistant turn"):
+        encode(rows[:1], TOKENIZER, SFT, 256)
+    with pytest.raises(UsageError, match=r"\(no-target, too-long\); first: row e: 305 tokens, the model takes 256"):
+        encode(rows[::-1], TOKENIZER, SFT, 256)
+
+
+@pytest.mark.parametrize("loss", ["kto", "bco"])
+def test_an_objective_that_weighs_completions_needs_both_kinds(loss: str) -> None:
+    """Pairs are both; held-out rows are only looked at, and a loss that takes each row alone takes any."""
+    config = TrainConfig(objective=loss, learning_rate=1e-3)
+    good, bad = ([Labelled(f"{q}{d}", turns(q), answer("x"), d, "k") for q in "pq"] for d in (True, False))
+    for rows, lacking in ((good, "undesirable"), (bad, "desirable"), (demonstrations(2), "undesirable")):
+        with pytest.raises(UsageError, match=f"^{loss} compares desirable with undesirable .* no row is {lacking}:"):
+            encode(rows, TOKENIZER, config, 256)
+        assert len(encode(rows, TOKENIZER, config, 256, heldout=True).examples) == 2
+    assert len(encode([*good, *bad], TOKENIZER, config, 256).examples) == 4
+    assert len(encode(preferences(2), TOKENIZER, config, 256).examples) == 2
+    alone = TrainConfig(objective="apo-zero-unpaired", learning_rate=1e-3)
+    assert len(encode(good, TOKENIZER, alone, 256).examples) == 2
 
 
 def test_demonstrations_that_no_term_reads_are_an_error() -> None:

@@ -7,14 +7,14 @@ drop; one of another shape is an error that names where it stands.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pairgen.errors import UsageError, nearest
 from pairgen.records import Demonstration, Labelled, Message, Messages, Preference, content_id, messages_id
 from pairgen.sources import Record
 from pairgen.train.example import TrainRow
-from pairgen.train.turns import NoRow, is_transcript, llama_prompt, reply, split_pair, turns
+from pairgen.train.turns import NoRow, is_transcript, llama_prompt, reply, split_pair, turns, unpacked
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt", "instruction", "question", "query"),
@@ -39,17 +39,25 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 """What a column may be called, the first found wins; `--columns` comes before all of them."""
 
+TURNS = frozenset({"prompt", "completion", "messages", "conversations", "chosen", "rejected", "gold"})
+"""Parts that may be turns."""
+
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What the data was recognised as: a name, and the column that plays each part."""
+    """What the data was recognised as: a name, and the column that plays each part.
+
+    `packed` are the columns that hold turns as JSON text, for those who look at it.
+    """
 
     name: str
     columns: dict[str, str]
+    packed: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = ", ".join(p if p == c else f"{p} = {c}" for p, c in self.columns.items())
-        return f"{self.name} ({parts})" if parts else self.name
+        packed = f"; turns read from the JSON text in {', '.join(self.packed)}" if self.packed else ""
+        return f"{self.name} ({parts}){packed}" if parts else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +128,27 @@ def recognise(record: Record, columns: Mapping[str, str] | None = None) -> tuple
     for shape in SHAPES:
         if all(part in known for part in shape.needs):
             used = {part: known[part] for part in (*shape.needs, *shape.may) if part in known}
-            return Format(shape.name, used), shape.build
+            packed = tuple(c for part, c in used.items() if part in TURNS and _is_packed(record.value[c]))
+            return Format(shape.name, used, packed), shape.build
     found = ", ".join(map(str, record.value)) or "none"
     have = "; ".join(" + ".join(shape.needs) for shape in SHAPES)
-    raise UsageError(f"{record.where}: no format has these columns: {found}. Formats: {have}. "
+    raise UsageError(f"{record.where}: no format has these columns: {found}. Formats: {have}. {_nearest(known)}"
                      "Name yours with --columns, such as --columns prompt=question,completion=answer")
+
+
+def _is_packed(value: object) -> bool:
+    return unpacked(value) is not value
+
+
+def _nearest(known: Mapping[str, str]) -> str:
+    """The format of whose columns most are there, and the one it lacks."""
+
+    def share(shape: _Shape) -> float:
+        return sum(part in known for part in shape.needs) / len(shape.needs)
+
+    best = max(SHAPES, key=share)
+    lacks = ", ".join(part for part in best.needs if part not in known)
+    return f"Nearest: {best.name} ({', '.join(best.needs)}) lacks {lacks}. " if share(best) else ""
 
 
 def _parts(record: Record, columns: Mapping[str, str]) -> dict[str, str]:
@@ -152,6 +176,12 @@ def _preference(cells: Cells) -> Preference:
         if any(whole) and not all(whole):
             raise UsageError(f"{cells.where}: one of chosen and rejected holds its prompt, the other does not")
     return _pair(cells, prompt, chosen, rejected)
+
+
+def _sharegpt_pair(cells: Cells) -> Preference:
+    """The conversation is the prompt of both sides."""
+    columns = {**cells.format.columns, "prompt": cells.format.columns["conversations"]}
+    return _preference(replace(cells, format=replace(cells.format, columns=columns)))
 
 
 def _pair(cells: Cells, prompt: Messages, chosen: Messages, rejected: Messages) -> Preference:
@@ -208,7 +238,7 @@ def _demonstration(cells: Cells, messages: Messages) -> Demonstration:
 
 def _prompt(cells: Cells) -> Messages:
     """The turns before the answer: a chat, an HH transcript, or text with its system and input columns."""
-    value = cells["prompt"]
+    value = unpacked(cells["prompt"])
     if not isinstance(value, str) or is_transcript(value):
         prompt = turns(value, cells.place("prompt"))
         if prompt and prompt[-1] == Message("assistant", ""):  # a transcript that ends with `Assistant:`
@@ -246,6 +276,7 @@ SHAPES = (
     _Shape("Self-Taught preference", ("src", "tgt_chosen", "tgt_rejected"), _PAIR, _released_pair),
     _Shape("Self-Taught supervised", ("src", "tgt"), ("kind",), _released_demonstration),
     _Shape("preference", ("prompt", "chosen", "rejected"), ("input", "system", *_PAIR), _preference),
+    _Shape("ShareGPT preference", ("conversations", "chosen", "rejected"), ("system", *_PAIR), _sharegpt_pair),
     _Shape("implicit-prompt preference", ("chosen", "rejected"), _PAIR, _preference),
     _Shape("unpaired", ("prompt", "completion", "label"), ("input", "system", "kind"), _labelled),
     _Shape("chat", ("messages",), ("kind",), _messages),

@@ -94,9 +94,10 @@ def _step_of_run(name: str, run: Path) -> tuple[Path, Manifest]:
     if last:
         have = ", ".join(f"{folder} ({m.rows:,} {m.row_class} rows)" for folder, m in last)
         raise UsageError(f"{name}: holds {len(last)} steps to train on; name one: {have}")
+    if not steps:
+        raise UsageError(f"{name}: no finished step and no saved dataset; {sources.folder_hint(run)}")
     found = ", ".join(sorted({m.row_class or "none" for _, m in steps}))
-    what = f"no step to train on (its steps hold: {found})" if steps else "no finished step and no saved dataset"
-    raise UsageError(f"{name}: {what}; {WHAT}")
+    raise UsageError(f"{name}: no step to train on (its steps hold: {found}); {WHAT}")
 
 
 def _shard(name: str, path: Path) -> Data:

@@ -3,6 +3,7 @@
 What training cannot read (tool calls, images, turns without content) is refused by name, never skipped.
 """
 
+import json
 import re
 from typing import Any
 
@@ -24,7 +25,10 @@ class NoRow(Exception):
 
 
 def turns(value: Any, where: str) -> Messages:
-    """The turns of a conversation. Raises UsageError for what is none."""
+    """The turns of a conversation, a single turn being one of its own. Raises UsageError for what is none."""
+    value = unpacked(value)
+    if isinstance(value, dict) and is_turn(value):
+        value = [value]
     if isinstance(value, str):
         return _transcript(value, where)
     if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
@@ -34,6 +38,7 @@ def turns(value: Any, where: str) -> Messages:
 
 def reply(value: Any, prompt: Messages, where: str) -> Messages:
     """What answers a prompt: text as one assistant turn, or the turns of a list. Raises NoRow without any."""
+    value = unpacked(value)
     if isinstance(value, str):
         if is_transcript(value):
             return _transcript(value, where)
@@ -42,6 +47,22 @@ def reply(value: Any, prompt: Messages, where: str) -> Messages:
     if not answer or answer[-1].role != "assistant":
         raise NoRow("no-answer", f"{where.rpartition(' ')[2]} does not end with an assistant turn")
     return answer
+
+
+def unpacked(value: Any) -> Any:
+    """The turns in a text that is a JSON list of turns and nothing else, as CSV files keep them; else the value."""
+    if not isinstance(value, str) or not (value.lstrip().startswith("[") and value.rstrip().endswith("]")):
+        return value
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return found if found and all(isinstance(turn, dict) and is_turn(turn) for turn in found) else value
+
+
+def is_turn(value: dict[str, Any]) -> bool:
+    """Whether a mapping has the keys of a turn: who, and what they say."""
+    return ("role" in value and "content" in value) or ("from" in value and "value" in value)
 
 
 def split_pair(chosen: Messages, rejected: Messages) -> tuple[Messages, Messages, Messages]:

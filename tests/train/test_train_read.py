@@ -1,5 +1,6 @@
 """What training reads: every format by example, from files, shards, saved sets and real public data."""
 
+import csv
 import gzip
 import json
 from collections import Counter
@@ -65,6 +66,13 @@ PREFERENCES: dict[str, dict[str, Any]] = {
     },
     "HH-RLHF": {"chosen": "\n\nHuman: q\n\nAssistant: good", "rejected": "\n\nHuman: q\n\nAssistant: bad"},
     "HH-RLHF with its prompt": {"prompt": "\n\nHuman: q\n\nAssistant:", "chosen": "good", "rejected": "bad"},
+    "ShareGPT with single turns": {
+        "conversations": [{"from": "human", "value": "q"}], "chosen": {"from": "gpt", "value": "good"},
+        "rejected": {"from": "gpt", "value": "bad"},
+    },
+    "a single turn is a list of one": {"prompt": USER, "chosen": REPLY, "rejected": OTHER},
+    "messages as JSON text": {"prompt": json.dumps([USER]), "chosen": json.dumps([USER, REPLY]),
+                              "rejected": json.dumps([USER, OTHER])},
     "Self-Taught release, text": {"id": "1", "src": "q", "tgt_chosen": "good", "tgt_rejected": "bad"},
     "Self-Taught release, Llama-3 template": {
         "src": "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nq<|eot_id|>"
@@ -87,6 +95,42 @@ def test_ids_are_hashes_of_content(tmp_path: Path) -> None:
     ids = {one(tmp_path, record).id for record in PREFERENCES.values()}
     assert len(ids) == 1
     assert one(tmp_path, {"prompt": "q", "chosen": "bad", "rejected": "good"}).id not in ids
+
+
+def test_messages_in_the_cells_of_a_csv_file(tmp_path: Path) -> None:
+    """They are read as messages, which is said; a text that is some other JSON list stays a text."""
+    path = tmp_path / "data.csv"
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["chosen", "rejected"])
+        table.writerow([json.dumps([USER, REPLY]), json.dumps([USER, OTHER])])
+    data = open_data(path)
+    assert str(data.format) == (
+        "implicit-prompt preference (chosen, rejected); turns read from the JSON text in chosen, rejected"
+    )
+    (row,) = data.rows
+    assert isinstance(row, Preference)
+    assert (row.prompt, row.chosen, row.rejected) == (Q, GOOD, BAD)
+    for text in ('[{"a": 1}]', "[1, 2]", "[]", "[" * 9999 + "]" * 9999, '[{"role": "user", "content": "q"}] and'):
+        plain = one(tmp_path, {"prompt": text, "chosen": text, "rejected": "bad"})
+        assert isinstance(plain, Preference)
+        assert (plain.prompt, plain.chosen) == ((Message("user", text),), (Message("assistant", text),))
+
+
+NEAREST = {
+    ("prompt", "chosen"): "Nearest: preference (prompt, chosen, rejected) lacks rejected. Name yours",
+    ("rejected",): "Nearest: implicit-prompt preference (chosen, rejected) lacks chosen. Name yours",
+    ("question", "label"): "Nearest: unpaired (prompt, completion, label) lacks completion. Name yours",
+    ("tgt_chosen", "x"): "Nearest: Self-Taught preference (src, tgt_chosen, tgt_rejected) lacks src, tgt_rejected.",
+}
+
+
+@pytest.mark.parametrize("columns", NEAREST)
+def test_the_nearest_format_and_what_it_lacks_are_named(tmp_path: Path, columns: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError) as caught:
+        one(tmp_path, dict.fromkeys(columns, "x"))
+    assert NEAREST[columns] in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 SCORES: dict[str, tuple[dict[str, Any], tuple[float | None, float | None, float | None]]] = {

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pairgen.errors import UsageError
 from pairgen.train.config import TrainConfig
@@ -166,6 +167,11 @@ WRONG = {
     ("learning_rate=1", "lora.rank=1"): "train.lora.rank: unknown key",
     ("learning_rate",): "write it as key.path=value",
     (): "learning_rate has no default",
+    ("beta=0.2",): "--set 'beta=0.2': unknown key; did you mean 'objective.dpo.beta'",
+    ("dpo.beta=0.2",): "unknown key; did you mean 'objective.dpo.beta'",
+    ("lora=true",): "--set 'lora=true': lora has fields of its own: write lora.r=16",
+    ("learning_rate=1", "objective.dpo.beta=-1"): r"^objective\.dpo\.beta: input should be greater than 0, found -1$",
+    ("learning_rate=1", "objective.dpo.weight=0"): r"^objective\.dpo\.weight: input should be greater than 0, found 0$",
 }
 
 
@@ -173,3 +179,18 @@ WRONG = {
 def test_wrong_options_are_named(sets: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match=WRONG[sets]):
         settings(objective="dpo", sets=sets)
+
+
+def test_a_sum_of_losses_is_written_in_a_file() -> None:
+    with pytest.raises(UsageError, match=r"'dpo\+nll': a sum is written in a --config file.*preset such as rpo"):
+        settings(objective="dpo+nll", sets=["learning_rate=1"])
+
+
+def test_the_record_beside_a_checkpoint_is_a_config(tmp_path: Path) -> None:
+    """It trains as the run did that left it, and is changed like any other."""
+    first = settings("zephyr-dpo", objective="rpo", sets=["objective.dpo.beta=0.3", "lora.r=4"]).config
+    record = tmp_path / "train.yaml"
+    record.write_text(yaml.safe_dump({"identity": "abc", "rows": 3, "config": first.model_dump(mode="json")}))
+    assert settings(file=record).config == first
+    changed = settings(file=record, sets=["objective.dpo.beta=0.2", "lora=null"]).config
+    assert (changed.objective[0].params["beta"], changed.objective[1], changed.lora) == (0.2, first.objective[1], None)

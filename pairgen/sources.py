@@ -110,7 +110,7 @@ def folder_hint(folder: Path) -> str:
     if not files:
         return "name one file" if names else "there is nothing in it"
     best = next((name for name in files if name.startswith("train")), files[0])
-    others = f" (or another of its {len(files)})" if len(files) > 1 else ""
+    others = f" (or another of its {len(files)} files)" if len(files) > 1 else ""
     return f"name the file: {folder / best}{others}"
 
 
@@ -159,7 +159,7 @@ def _loads(text: str, where: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         line = "" if where.rpartition(":")[2].isdecimal() else f":{error.lineno}"
-        raise UsageError(f"{where}{line}: not JSON ({error.msg} at character {error.colno})") from error
+        raise UsageError(f"{where}{line}: not JSON ({error.msg.removesuffix(" at")} at character {error.colno})") from error
     except RecursionError as error:
         raise UsageError(f"{where}: not JSON we can read (nested too deeply)") from error
     except ValueError as error:  # a number of thousands of digits

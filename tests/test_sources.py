@@ -161,7 +161,7 @@ def test_a_folder(tmp_path: Path) -> None:
     write_rows(tmp_path / "a.jsonl")
     assert f"is a folder; name the file: {tmp_path / 'a.jsonl'}" in error_of(tmp_path)
     write_rows(tmp_path / "train.jsonl.gz")
-    assert f"name the file: {tmp_path / 'train.jsonl.gz'} (or another of its 2)" in error_of(tmp_path)
+    assert f"name the file: {tmp_path / 'train.jsonl.gz'} (or another of its 2 files)" in error_of(tmp_path)
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
@@ -169,6 +169,8 @@ def test_the_character_at_which_a_line_breaks_off(tmp_path: Path, end: bytes) ->
     """It is counted in its own line: `{"p": ` has six, so the value is missed at the seventh."""
     message = error_of(write(tmp_path / "a.jsonl", b'{"p": 1}\n{"p": ' + end))
     assert message.endswith("a.jsonl:2: not JSON (Expecting value at character 7)")
+    message = error_of(write(tmp_path / "b.jsonl", b'{"p": "so' + end))
+    assert message.endswith("b.jsonl:1: not JSON (Unterminated string starting at character 7)")
 
 
 def test_a_long_line_and_a_long_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,7 +159,8 @@ def _loads(text: str, where: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         line = "" if where.rpartition(":")[2].isdecimal() else f":{error.lineno}"
-        raise UsageError(f"{where}{line}: not JSON ({error.msg.removesuffix(" at")} at character {error.colno})") from error
+        what = error.msg.removesuffix(" at")
+        raise UsageError(f"{where}{line}: not JSON ({what} at character {error.colno})") from error
     except RecursionError as error:
         raise UsageError(f"{where}: not JSON we can read (nested too deeply)") from error
     except ValueError as error:  # a number of thousands of digits

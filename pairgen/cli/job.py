@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pairgen.cli.display import Display
     from pairgen.records import Drop
     from pairgen.train.advise import Advice
+    from pairgen.train.config import Term
     from pairgen.train.example import TrainRow
     from pairgen.train.loop import TrainResult
     from pairgen.train.ranks import Ranks
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pairgen.train.settings import Settings
 
 STOPPED = "stopped: the state of the last step is kept; the same command goes on"
+STARTED = ".started"  # what this folder is for, written before the first step
+KEPT = ("model*.safetensors", "resume-*", "checkpoint-*", "best", "stage-*")  # what a training leaves
 RECORD = "train.yaml"  # not .json: those are the model's own files, copied and counted with its weights
 EARLY = "stopped before the first step; the same command starts again"
 
@@ -74,6 +77,7 @@ class Job:
 
         lines = [f"{data.path}: {data.format}" for data in self.rows.sets]
         lines += [f"held out: {self.heldout.path}: {self.heldout.format}"] if self.heldout else []
+        lines.append(self._recipe())
         if preset := self.chosen.preset:
             values: Any = identity(self.chosen.config)
             left = [f"{field} {values[field]}" if field in values else field for field in self.chosen.left_open]
@@ -81,6 +85,14 @@ class Job:
             lines += [f"not stated there, so as by default: {', '.join(left)}"] if left else []
             lines += [f"different here: {difference}" for difference in preset.differs]
         return lines
+
+    def _recipe(self) -> str:
+        """The objective and how fast, on one line."""
+        config = self.chosen.config
+        terms = " + ".join(_term(term) for term in config.objective)
+        steps = f", at most {config.max_steps} steps" if config.max_steps else ""
+        return (f"objective: {terms}; {config.optimizer} at {config.learning_rate:g}, {config.schedule}, "
+                f"{config.batch_size} rows a step, {config.epochs} epochs{steps}")
 
     def drops(self, result: "TrainResult") -> "list[Drop]":
         """Everything that was read and not trained on."""
@@ -93,16 +105,23 @@ class Job:
 
     @cached_property
     def identity(self) -> str:
-        """The digest of everything that the weights depend on, as it was when it was first asked for."""
-        from pairgen.fingerprint import digest, folder_digest, identity
+        """The digest of what the weights depend on."""
+        from pairgen.fingerprint import digest
+
+        return digest(self.parts)
+
+    @cached_property
+    def parts(self) -> dict[str, Any]:
+        """Everything that the weights depend on, as it was when it was first asked for."""
+        from pairgen.fingerprint import folder_digest, identity
 
         held = self.heldout.identity if self.heldout else None
         judge = folder_digest(self.reference) if self.reference else None
-        return digest({
+        return {
             "config": identity(self.chosen.config), "data": [data.identity for data in self.rows.sets], "held": held,
             "model": folder_digest(self.init), "reference": judge, "own": asdict(self.own) if self.chooses else None,
             "stages": self.stages,
-        })
+        }
 
     def done(self) -> dict[str, Any] | None:
         """The record of this very training, if it is finished."""
@@ -145,6 +164,12 @@ class Job:
                 write_atomic(weights.parent / "chat_template.jinja", text.encode())
 
 
+def _term(term: "Term") -> str:
+    """`0.2 bco-pair beta 0.1 delta 0`."""
+    numbers = "".join(f" {name} {value:g}" for name, value in term.params.items() if isinstance(value, float))
+    return ("" if term.weight == 1 else f"{term.weight:g} ") + term.use + numbers
+
+
 def counted(drops: "Sequence[Drop]") -> dict[str, int]:
     """How many drops there are for each reason."""
     return dict(sorted(Counter(drop.reason for drop in drops).items()))
@@ -161,6 +186,7 @@ def work(job: Job, quiet: bool) -> dict[str, Any] | None:
                 if ranks.first and not quiet:
                     shown.say(f"{job.out}: done already, nothing to do (another --out, or delete it, to train again)")
                 return found if ranks.first else None
+            ranks.told(lambda: _claim(job))
             for line in job.said() if ranks.first and not quiet else ():
                 shown.say(line)
             result = _trained(job, shown, stop, ranks)
@@ -187,6 +213,24 @@ def _check_out(job: Job) -> None:
         raise UsageError(f"--out {job.out}: is the folder of the model itself; name another")
     if job.out.exists() and not job.out.is_dir():
         raise UsageError(f"--out {job.out}: is a file; name a folder")
+
+
+def _claim(job: Job) -> None:
+    """Write what the folder is for. Raises UsageError when it holds another training, or somebody's model."""
+    from pairgen.errors import UsageError
+    from pairgen.fingerprint import diff
+    from pairgen.fs import write_atomic
+
+    marker = job.out / STARTED
+    before = json.loads(marker.read_bytes()) if marker.is_file() else None
+    if before is None and (found := [*job.out.glob("*.safetensors"), *job.out.glob("config.json")]):
+        raise UsageError(f"--out {job.out}: holds {found[0].name} that is not of this training; name another folder")
+    kept = [path for kind in KEPT for path in job.out.glob(kind)]  # one that failed at the start left nothing
+    if before is not None and kept and (changes := diff(before, json.loads(json.dumps(job.parts)))):
+        more = f" and {len(changes) - 2} more" if len(changes) > 2 else ""
+        raise UsageError(f"--out {job.out}: holds another training ({'; '.join(changes[:2])}{more}); "
+                         "name another folder, or delete it")
+    write_atomic(marker, json.dumps(job.parts).encode())
 
 
 @contextmanager

@@ -50,7 +50,8 @@ def train(
         objective, set_ = objective or (None if preset or config else "dpo"), ["learning_rate=1e-6", *set_]
     chosen, parts = settings(preset, config, objective, set_), columns_of(columns)
     if out is None and not dry_run:
-        raise UsageError("--out: in which folder should the checkpoint be? (or --dry-run)")
+        what = "the model's own answers" if advise else "the checkpoint"
+        raise UsageError(f"--out: in which folder should {what} be kept? (or --dry-run)")
     sets = [open_data(path, split=split, columns=parts) for path in data]
     held = open_data(heldout, split=heldout_split or split, columns=parts) if heldout else None
     init, judge = model_at(model), model_at(reference) if reference else None
@@ -83,8 +84,11 @@ def _check_same_tokens(init: Path, reference: Path) -> None:
 # --- what is printed ----------------------------------------------------------------------------------
 
 TABLE = (
-    "loss", "nll", "rewards_chosen", "rewards_rejected", "margin", "accuracy", "saturated", "kl", "grad_norm", "lr",
+    "loss", "nll", "rewards_chosen", "rewards_rejected", "margin", "accuracy", "chosen_down", "saturated", "kl",
+    "zero_share", "grad_norm", "lr",
 )
+NOISE = 1e-5
+"""What is smaller, where policy and reference are one, is rounding; a learning rate is never printed as such."""
 
 
 def _print_result(out: Path, record: dict[str, Any], *, as_json: bool) -> None:
@@ -92,23 +96,42 @@ def _print_result(out: Path, record: dict[str, Any], *, as_json: bool) -> None:
     first, last = lines[0], lines[-1]
     if as_json:
         told = {name: record[name] for name in ("steps", "tokens", "seconds", "rows", "drops")}
+        held, best = out / "heldout.jsonl", out / "best" / "best.json"
+        told["heldout"] = json.loads(held.read_bytes().splitlines()[-1]) if held.is_file() else None
+        told["best"] = json.loads(best.read_bytes()) if best.is_file() else None
         print(json.dumps({"out": str(out), **told, "first": first, "last": last}))
         return
+    _print_table("", [first, last] if len(lines) > 1 else [last])
+    held = out / "heldout.jsonl"
+    if held.is_file() and (seen := [json.loads(line) for line in held.read_bytes().splitlines()]):
+        _print_table("held out", [seen[0], seen[-1]])
+    best = out / "best" / "best.json"
+    if best.is_file():
+        found = json.loads(best.read_bytes())
+        print(f"best: step {found['step']}, {found['metric']} {found['value']:.4g}: {best.parent}")
+    if drops := record["drops"]:
+        print(f"left out: {', '.join(f'{reason} {count:,}' for reason, count in drops.items())} (see drops.jsonl)")
+    print(f"checkpoint: {out}")
+
+
+def _print_table(title: str, shown: list[dict[str, Any]]) -> None:
+    """First and last numbers, a column each."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    shown = [first, last] if len(lines) > 1 else [last]
-    for head in ("", *(f"step {line['step']}" for line in shown)):
-        table.add_column(head, justify="right" if head else "left")
+    for head in (title, *(f"step {line['step']}" for line in shown)):
+        table.add_column(head, justify="right" if head.startswith("step") else "left")
     for name in TABLE:
-        if last.get(name) is not None:
-            values = [line.get(name) for line in shown]
-            table.add_row(name.replace("_", " "), *("" if v is None else f"{v:.4g}" for v in values))
+        if shown[-1].get(name) is not None:
+            table.add_row(name.replace("_", " "), *(_number(name, line.get(name)) for line in shown))
     Console(highlight=False).print(table)
-    if drops := record["drops"]:
-        print(f"left out: {', '.join(f'{reason} {count:,}' for reason, count in drops.items())} (see drops.jsonl)")
-    print(f"checkpoint: {out}")
+
+
+def _number(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return "0" if abs(value) < NOISE and name != "lr" else f"{value:.4g}"
 
 
 def _complain(out: Path, record: dict[str, Any], limit: float) -> None:

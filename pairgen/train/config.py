@@ -194,6 +194,12 @@ class TrainConfig(Frozen):
             raise ValueError("the objective has no terms")
         return value
 
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _one_name(cls, value: Any) -> Any:
+        """One tracker needs no list."""
+        return [value] if isinstance(value, str) else value
+
     @field_validator("betas")
     @classmethod
     def _betas_below_one(cls, value: tuple[float, float]) -> tuple[float, float]:
@@ -262,6 +268,11 @@ class TrainConfig(Frozen):
     def needs_reference(self) -> bool:
         """Whether a term compares with a reference model."""
         return any(term.objective.needs_reference for term in self.objective)
+
+    @property
+    def rewards_per_token(self) -> bool:
+        """Whether the first pair term without a reference compares means over tokens: so do the logged rewards then."""
+        return next((t.objective.averages for t in self.objective if "beta" in t.params), False)
 
     @property
     def reward_beta(self) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pairgen.errors import UsageError
 from pairgen.fs import adopt, make_dirs, remove, write_atomic
 from pairgen.train.config import TrainConfig
 from pairgen.train.model import Policy
@@ -86,6 +87,11 @@ class Keeper:
     def __init__(self, config: TrainConfig, init: Path, out: Path, ranks: Ranks = ALONE) -> None:
         self.config, self.init, self.out, self.ranks = config, init, out, ranks
 
+    def clear(self) -> None:
+        """Remove what another training left: one that starts anew keeps nothing of it."""
+        for path in [*self.out.glob("checkpoint-*"), self.out / "best", self.out / "adapter"]:
+            remove(path)
+
     def keep(self, policy: Policy, step: int) -> Path:
         """Write `checkpoint-<step>`."""
         folder = self.out / f"checkpoint-{step}"
@@ -100,10 +106,16 @@ class Keeper:
             remove(old)
 
     def best(self, policy: Policy, step: int, numbers: dict[str, float]) -> None:
-        """Keep this step's weights as `best/` if the watched held-out number has never been better."""
+        """Keep this step's weights as `best/` if the watched held-out number has never been better.
+
+        Raises UsageError when the objective measures no such number.
+        """
         name = self.config.keep_best
-        if name is None or name not in numbers:
+        if name is None:
             return
+        if name not in numbers:
+            raise UsageError(f"keep_best: held-out rows of this objective have no {name!r}; "
+                             f"have: {', '.join(sorted(numbers))}")
         record = self.out / "best" / "best.json"
         if not self.ranks.told(lambda: _is_better(record, step, name, numbers[name])):
             return

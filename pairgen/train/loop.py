@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from pairgen.errors import UsageError
 from pairgen.fingerprint import JSON, digest, folder_digest, identity
 from pairgen.fs import clear_temps, make_dirs
 from pairgen.records import Drop
@@ -67,6 +68,8 @@ def train(
     `ranks` each calls this with the same arguments, and `on_step` is called on each. `say` is told how
     attention is computed, once.
     """
+    if config.keep_best and heldout is None:
+        raise UsageError(f"keep_best: {config.keep_best} is a number of held-out rows: give some")
     make_dirs(out)
     ranks.told(lambda: clear_temps(out))
     data = _data(config, rows, init, out)
@@ -89,10 +92,12 @@ def train(
         live = Live(policy.trained, make_optimizer(config, policy.trained), referee.follower(policy))
         done = checkpoint.restore(out, run, live, ranks)
         order = Order(config, [example.prompt.tobytes() for example in data.encoded.examples])
-        stepper = Stepper(config, policy, workers, live.optimizer, ranks)
+        stepper, keeper = Stepper(config, policy, workers, live.optimizer, ranks), Keeper(config, init, out, ranks)
+        if done.step == 0 and ranks.first:
+            keeper.clear()
         with Notes(config, out, done.step, silent=not ranks.first) as notes:
             training = _Training(config, data.encoded.examples, order, stepper, referee, live, known, eyes, notes,
-                                 Keeper(config, init, out, ranks), done)
+                                 keeper, done)
             training.look_at_the_start()
             while training.done.step < order.steps:
                 log = training.step()

@@ -1,7 +1,8 @@
 """What a step says of itself, and a held-out set of the model: numbers of views, and the line they become.
 
-`reward` is beta times the log-ratio to the reference, always of summed log-probs; under a reward head it
-is the head's own. Names: B rows.
+`reward` is beta times the log-ratio to the reference, always of summed log-probs; of objectives that
+compare means over tokens without a reference (SimPO) beta times that mean; under a reward head its own.
+Names: B rows.
 """
 
 from collections.abc import Mapping
@@ -83,7 +84,8 @@ def _of_sides(config: TrainConfig, chosen: Side, rejected: Side) -> dict[str, fl
     for name, side in (("chosen", chosen), ("rejected", rejected)):
         if len(side.logps_B):
             found |= {
-                f"rewards_{name}": config.reward_beta * _mean(side.ratio_B), f"logps_{name}": _mean(side.logps_B),
+                f"rewards_{name}": config.reward_beta * _mean(_reward_B(config, side)),
+                f"logps_{name}": _mean(side.logps_B),
                 f"mean_logp_{name}": _mean(side.mean_B), f"tokens_{name}": _mean(side.tokens_B),
             }
     if {"rewards_chosen", "rewards_rejected"} <= found.keys():
@@ -96,8 +98,13 @@ def _of_sides(config: TrainConfig, chosen: Side, rejected: Side) -> dict[str, fl
     return found
 
 
+def _reward_B(config: TrainConfig, side: Side) -> Tensor:
+    """The implicit reward over beta."""
+    return side.mean_B if config.rewards_per_token else side.ratio_B
+
+
 def _of_pairs(config: TrainConfig, x: Pairs) -> dict[str, float]:
-    found = {"accuracy": _mean((x.h > 0).float())}
+    found = {"accuracy": _mean((_reward_B(config, x.chosen) > _reward_B(config, x.rejected)).float())}
     for term in config.objective:
         if term.use == "apo-auto":
             found["zero_share"] = _mean(apo_auto_mask(x, margin=float(term.params["margin"])).float())

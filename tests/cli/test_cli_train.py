@@ -92,6 +92,38 @@ def test_stages_are_trained_one_after_the_other_and_the_last_is_the_checkpoint(
     assert (refused.code, refused.err.count("\n")) == (2, 1)
 
 
+def test_a_folder_that_holds_something_else_is_not_touched(
+    cli: Cli, model: Path, data: Path, tmp_path: Path
+) -> None:
+    """Another training, finished or not, or a model of the user's: one line, and nothing changes."""
+    common = ("train", "--data", data, "--model", model, "--set", "learning_rate=1e-3", "--set", "max_steps=1")
+    assert cli(*common, "--out", tmp_path / "out", "--objective", "dpo").code == 0
+    before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file() and p.name != "output.log"}
+    other = cli(*common, "--out", tmp_path / "out", "--objective", "ipo")
+    assert other.code == 2
+    assert "holds another training (config.objective" in other.err
+    assert {p: p.read_bytes() for p in before} == before
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "config.json").write_text("{}")
+    mine = cli(*common, "--out", tmp_path / "own", "--objective", "dpo")
+    assert mine.code == 2
+    assert "holds config.json that is not of this training" in mine.err
+    assert (tmp_path / "own" / "config.json").read_text() == "{}"
+
+
+def test_held_out_numbers_and_the_best_checkpoint_are_told(cli: Cli, model: Path, data: Path, tmp_path: Path) -> None:
+    arguments = ("train", "--data", data, "--model", model, "--out", tmp_path / "out", "--heldout", data,
+                 "--set", "learning_rate=1e-3", "--set", "max_steps=2", "--objective", "dpo",
+                 "--set", "keep_best=accuracy", "--set", "heldout_every=1")
+    said = cli(*arguments)
+    assert "held out" in said.out
+    assert f"{tmp_path / 'out' / 'best'}" in said.out
+    assert "objective: dpo beta 0.1; adamw at 0.001, linear" in said.err
+    told = json.loads(cli(*arguments, "--json").out)
+    assert told["best"]["metric"] == "accuracy"
+    assert told["heldout"]["step"] == told["steps"]
+
+
 def test_numbers_for_scripts(cli: Cli, model: Path, data: Path, tmp_path: Path) -> None:
     said = cli("train", "--data", data, "--model", model, "--out", tmp_path / "out", *FAST, "--json")
     assert said.err == ""
@@ -323,7 +355,7 @@ def test_too_many_rows_left_out_is_exit_3_with_the_checkpoint_kept(cli: Cli, mod
     assert cli(*command, "--max-failed", "0.6").code == 0
 
 
-def test_the_same_command_again_has_nothing_to_do_and_another_trains_again(
+def test_the_same_command_again_has_nothing_to_do_and_another_is_refused(
     cli: Cli, model: Path, data: Path, tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
@@ -335,8 +367,9 @@ def test_the_same_command_again_has_nothing_to_do_and_another_trains_again(
     assert "done already, nothing to do" in again.err
     assert (out / "model.safetensors").stat().st_mtime_ns == written
     for change in (("--set", "seed=1"), ("--data", jsonl(tmp_path / "more.jsonl", pairs(3)))):
-        assert "done already" not in cli(*command, *change).err
-        assert "done already" in cli(*command, *change).err
+        refused = cli(*command, *change)
+        assert (refused.code, "holds another training" in refused.err) == (2, True)
+        assert (out / "model.safetensors").stat().st_mtime_ns == written
 
 
 def test_a_checkpoint_keeps_the_template_it_was_trained_with(cli: Cli, model: Path, data: Path, tmp_path: Path) -> None:

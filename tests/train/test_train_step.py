@@ -190,6 +190,31 @@ def test_the_best_checkpoint_is_the_one_with_the_best_held_out_number(init: Path
     assert weights(tmp_path / "best") != weights(tmp_path)
 
 
+def test_a_watched_number_must_be_measured(init: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="number of held-out rows: give some"):
+        train(config(keep_best="nll"), demonstrations(8), init, tmp_path)
+    with pytest.raises(UsageError, match="no 'margin'; have: loss, nll"):
+        train(config(keep_best="margin"), demonstrations(8), init, tmp_path, heldout=demonstrations(4, seed=1))
+
+
+def test_a_training_that_starts_anew_keeps_nothing_of_another(init: Path, tmp_path: Path) -> None:
+    held = demonstrations(4, seed=1)
+    first = config(epochs=4, lora={"r": 2}, save_every=1, keep_best="nll")
+    train(first, demonstrations(16), init, tmp_path, heldout=held)
+    assert {"adapter", "best", "checkpoint-7"} <= {p.name for p in tmp_path.iterdir()}
+    train(config(max_steps=2, save_every=1, keep_last=1), demonstrations(16), init, tmp_path)
+    assert not {"adapter", "best"} & {p.name for p in tmp_path.iterdir()}
+    assert [p.name for p in tmp_path.glob("checkpoint-*")] == ["checkpoint-1"]
+
+
+def test_rewards_of_losses_per_token_are_per_token(init: Path, tmp_path: Path) -> None:
+    """SimPO's logged reward is beta times the mean log-prob, so that its accuracy is that of what it compares."""
+    train(config(objective="simpo", max_steps=1), preferences(8), init, tmp_path)
+    (line,) = lines(tmp_path)
+    assert line["rewards_chosen"] == pytest.approx(2.0 * line["mean_logp_chosen"])
+    assert line["margin"] == pytest.approx(2.0 * (line["mean_logp_chosen"] - line["mean_logp_rejected"]))
+
+
 def test_held_out_numbers_are_those_of_a_step_over_the_same_rows(init: Path, tmp_path: Path) -> None:
     rows = preferences(8)
     spec = config(objective="rpo", max_steps=3, epochs=3, heldout_every=1)
@@ -203,7 +228,7 @@ def test_imitation_too_sees_how_likely_both_held_out_sides_are(init: Path, tmp_p
     """SFT learns from chosen sides alone; held-out rejected sides are measured all the same (Atla's figure)."""
     spec = {"epochs": 2, "kind_weights": {"judgment": 2.0}}
     train(config(**spec), preferences(8), init, tmp_path / "sft", heldout=preferences(6, seed=4))
-    train(config(objective="simpo", max_steps=1), preferences(8), init, tmp_path / "pairs",
+    train(config(objective="cpo", max_steps=1), preferences(8), init, tmp_path / "pairs",
           heldout=preferences(6, seed=4))
     own, same = lines(tmp_path / "sft", "heldout")[0], lines(tmp_path / "pairs", "heldout")[0]
     for name in ("logps_chosen", "logps_rejected", "mean_logp_rejected", "accuracy"):

@@ -37,7 +37,8 @@ MIXED: frozenset[Modifier] = frozenset({"ld"})
 class Objective:
     """A loss and what it needs: the rows it reads, a reference model or not, and optional fields of their view.
 
-    A `coupled` loss mixes rows: it must be given the whole step, and its rows cannot be weighed. `fits`
+    A `coupled` loss mixes rows: it must be given the whole step, and its rows cannot be weighed. One that
+    `averages` has rewards per token, without a reference. `fits`
     names the modifiers that mean something for it.
     """
 
@@ -46,6 +47,7 @@ class Objective:
     needs_reference: bool = True
     needs: frozenset[Need] = frozenset()
     coupled: bool = False
+    averages: bool = False
     fits: frozenset[Modifier] = frozenset()
 
 
@@ -72,10 +74,10 @@ OBJECTIVES: dict[str, Objective] = {
     "reward-aware-po-bwd": Objective(scored.reward_aware_po_bwd, needs=SCORES, fits=ANCHORED),
     "reward-aware-po-fwd": Objective(scored.reward_aware_po_fwd, needs=SCORES, fits=ANCHORED),
     "reward-aware-po-sq": Objective(scored.reward_aware_po_sq, needs=SCORES, fits=ANCHORED),
-    "simpo": Objective(free.simpo, needs_reference=False, fits=FREE),
-    "alphapo": Objective(free.alphapo, needs_reference=False, fits=FREE),
+    "simpo": Objective(free.simpo, needs_reference=False, averages=True, fits=FREE),
+    "alphapo": Objective(free.alphapo, needs_reference=False, averages=True, fits=FREE),
     "cpo": Objective(free.cpo, needs_reference=False, fits=FREE),
-    "orpo": Objective(free.orpo, needs_reference=False, fits=FREE),
+    "orpo": Objective(free.orpo, needs_reference=False, averages=True, fits=FREE),
     "slic": Objective(free.slic, needs_reference=False, fits=FREE),
     "aot": Objective(coupled.aot, coupled=True, fits=MIXED),
     "aot-unpaired": Objective(coupled.aot_unpaired, coupled=True, fits=MIXED),

@@ -207,10 +207,14 @@ def _labelled(cells: Cells) -> Labelled:
     return Labelled(ident, prompt, completion, desirable, _kind(cells, "completion"))
 
 
-def _completion(cells: Cells) -> Demonstration:
+def _completion(cells: Cells) -> Demonstration | Labelled:
+    """A demonstration; a prompt with answers in it is not learnt, so that such a row is a desirable completion."""
     prompt = _prompt(cells)
-    completion = reply(cells["completion"], prompt, cells.place("completion"))
-    return _demonstration(cells, completion if completion[: len(prompt)] == prompt else prompt + completion)
+    found = reply(cells["completion"], prompt, cells.place("completion"))
+    completion = found[len(prompt) :] if found[: len(prompt)] == prompt else found
+    if all(message.role != "assistant" for message in prompt):
+        return _demonstration(cells, prompt + completion)
+    return Labelled(messages_id(prompt + completion), prompt, completion, True, _kind(cells, "demonstration"))
 
 
 def _messages(cells: Cells) -> Demonstration:

@@ -20,6 +20,7 @@ from transformers import AutoTokenizer
 from pairgen.errors import UsageError
 from pairgen.fingerprint import JSON, digest, folder_digest, identity
 from pairgen.fs import clear_temps, make_dirs
+from pairgen.models import readable
 from pairgen.records import Drop
 from pairgen.train import checkpoint
 from pairgen.train.checkpoint import Live, Progress
@@ -208,5 +209,7 @@ class _Data:
 def _data(config: TrainConfig, rows: Iterable[TrainRow], init: Path, out: Path, heldout: bool = False) -> _Data:
     reads_vectors = bool({"embeddings", "density"} & config.needs)
     rows = list(rows) if reads_vectors else rows
-    encoded = encode(rows, AutoTokenizer.from_pretrained(init), config, positions_of(init), heldout=heldout)
+    with readable(init, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(init)
+    encoded = encode(rows, tokenizer, config, positions_of(init), heldout=heldout)
     return _Data(encoded, prompt_vectors(rows, encoded.examples, out) if reads_vectors else None)

@@ -14,7 +14,6 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from pairgen.errors import UsageError
-from pairgen.fs import adopt, make_dirs, remove, write_atomic
 from pairgen.models import readable
 from pairgen.train.attention import DENSE, choose
 from pairgen.train.config import Lora, TrainConfig
@@ -120,27 +119,3 @@ def _with_adapters(model: Any, lora: Lora, is_reward: bool) -> Any:
         task_type="SEQ_CLS" if is_reward else "CAUSAL_LM", modules_to_save=[HEAD] if is_reward else None,
         target_modules=list(lora.targets) or "all-linear",
     ))
-
-
-def save(policy: Policy, init: Path, out: Path) -> None:
-    """Write the checkpoint: `init`'s own files with the new weights, in `init`'s dtype; `adapter/` beside.
-
-    Weights are written to a folder aside and moved in whole. After this the policy is spent: adapters
-    are merged and weights rounded to the dtype they are saved in.
-    """
-    aside = out / ".save.tmp"
-    remove(aside)
-    make_dirs(aside)
-    model = policy.model
-    if policy.adapters is not None:
-        policy.adapters.save_pretrained(aside / "adapter")
-        model = policy.adapters.merge_and_unload()
-    model.to(policy.dtype).save_pretrained(aside)
-    weights = [p for p in aside.iterdir() if p.name.startswith("model") or p.name == "adapter"]
-    for path in weights:
-        adopt(path, out / path.name)
-    remove(aside)
-    kept = (p for p in init.iterdir() if p.is_file() and p.suffix in {".json", ".jinja", ".model", ".txt"})
-    for path in kept:
-        if path.name != "manifest.json" and not path.name.endswith(".index.json"):
-            write_atomic(out / path.name, path.read_bytes())

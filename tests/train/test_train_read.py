@@ -457,3 +457,15 @@ def test_any_records_are_rows_drops_or_one_line(records: list[Any]) -> None:
         return
     assert len(rows) + len(data.drops) == len(records)
     assert all(isinstance(row, Preference | Labelled | Demonstration) for row in rows)
+
+
+def test_answers_within_a_prompt_are_not_learnt_beside_the_completion(tmp_path: Path) -> None:
+    """`prompt` and `completion`: the completion alone, as in TRL; `messages` learns every assistant turn."""
+    prompt = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    record = {"prompt": prompt, "completion": [{"role": "assistant", "content": "d"}]}
+    path = tmp_path / "chat.jsonl"
+    path.write_text(json.dumps(record) + "\n")
+    (row,) = read_rows(str(path))
+    assert isinstance(row, Labelled)
+    assert ([m.content for m in row.prompt], [m.content for m in row.completion]) == (["a", "b", "c"], ["d"])
+    assert row.desirable

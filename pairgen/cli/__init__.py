@@ -54,9 +54,10 @@ def main() -> None:
 
 
 def _leave(message: str, code: int) -> NoReturn:
-    """One line on stderr. After a stop, nothing waits for threads of a model that is still loading."""
+    """One line on stderr. After a stop, nothing waits for threads of a model that is still loading, nor for
+    those of other processes of one training."""
     print(f"pairgen: {message}", file=sys.stderr, flush=True)
-    if code == 130:
+    if code == 130 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)

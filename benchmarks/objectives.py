@@ -91,7 +91,8 @@ def pulls(name: str, c_B: Tensor, j_B: Tensor, **params: Any) -> tuple[Tensor, T
 def at_the_reference(name: str) -> tuple[float, float]:
     """The pulls where policy and reference are one, in a step of four rows, with default parameters."""
     zero_B = torch.zeros(4, dtype=torch.float64)
-    return tuple(pull_B[0].item() for pull_B in pulls(name, zero_B, zero_B))  # type: ignore[return-value]
+    chosen_B, rejected_B = pulls(name, zero_B, zero_B)
+    return chosen_B[0].item(), rejected_B[0].item()
 
 
 # --- the generated parts of the page --------------------------------------------------------------------
@@ -115,7 +116,8 @@ def loss_table() -> str:
 
 def _said(loss: Any) -> str:
     """The first paragraph of a docstring, fit for a cell."""
-    return " ".join(inspect.getdoc(loss).split("\n\n")[0].split()).replace("|", "\\|").replace("*", "\\*")  # type: ignore[union-attr]
+    first = (inspect.getdoc(loss) or "").split("\n\n")[0]
+    return " ".join(first.split()).replace("|", "\\|").replace("*", "\\*")
 
 
 def preset_table() -> str:
@@ -170,10 +172,12 @@ def grid(name: str, title: str, cells: Sequence[Cell], columns: int, x: str, y: 
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    settings = {"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9,
-                "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-                "grid.color": "#e4e4e4"}
-    with matplotlib.rc_context(settings):  # type: ignore[arg-type]
+    settings: dict[Any, Any] = {
+        "svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+        "grid.color": "#e4e4e4",
+    }
+    with matplotlib.rc_context(settings):
         rows = -(-len(cells) // columns)
         figure = Figure(figsize=(2.6 * columns, 2.1 * rows + 0.9), layout="constrained", facecolor="white")
         panels = figure.subplots(rows, columns, sharex=True, sharey=True).flat

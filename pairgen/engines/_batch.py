@@ -71,7 +71,8 @@ class Batches:
             result = await self._from(batch, custom_id)
             if result is not None and result["status_code"] < 500 and result["status_code"] not in RETRY:
                 return result
-        return json.loads(await self._submit(custom_id, body))  # type: ignore[no-any-return]
+        line: dict[str, Any] = json.loads(await self._submit(custom_id, body))
+        return line
 
     async def _from(self, batch: _Batch, custom_id: str) -> dict[str, Any] | None:
         """What a batch that was made before has for a request; None when it ended without it."""

@@ -20,18 +20,10 @@ from pairgen.stages._pairing import CLAIR_SAMPLING, checked_ratio, drawn, finish
 PROMPTS = {"minimal": "revise.md", "moderate": "revise_moderate.md", "free": "revise_free.md"}
 
 
-class Revise(LLMStage):
-    """Revise each answer; the revision is chosen, the answer rejected.
+class Rewriting(LLMStage):
+    """What the stages share whose engine writes an answer anew: the prompt, and how its reply is read."""
 
-    A reply is dropped as truncated, content_filter, unparsed, empty, unchanged, refusal, identifier_leak
-    or length_ratio (revision / answer in characters outside `length_ratio`; `[0.5, 1.0]` keeps revisions
-    from growing longer), and kept raw. `parser: revision-notebook` reads as the paper's notebook does. A
-    prompt with a hole for a critique needs the stage `critique` above.
-    """
-
-    reads: ClassVar[type] = Candidates
     writes: ClassVar[type] = Pair
-    fills: ClassVar[frozenset[str]] = frozenset({"instruction", "answer", "critique"})
     parts: ClassVar[frozenset[str]] = frozenset({"revision"})
 
     intensity: Literal["minimal", "moderate", "free"] = "minimal"
@@ -52,6 +44,31 @@ class Revise(LLMStage):
     @classmethod
     def _bounds(cls, value: tuple[float, float]) -> tuple[float, float]:
         return checked_ratio(value)
+
+    def rewritten(self, reply: Completion, original: str, task: str, name: str) -> dict[str, str] | Drop:
+        """The parts of a reply whose revision can stand beside `original`, or why it leaves."""
+        fault = finish_fault(reply)
+        if fault is not None:
+            return fault.drop(name, self.id, reply.text)
+        parts = self.prompt.read(reply.text) if self.parser is None else PARSERS[self.parser](reply.text)
+        if parts is None:
+            return Drop(name, self.id, "unparsed", "no marked revision in the reply", raw=reply.text)
+        parts = {key: text.strip() for key, text in parts.items()}
+        fault = rewrite_fault(parts["revision"], original, task, self.length_ratio)
+        return parts if fault is None else fault.drop(name, self.id, reply.text)
+
+
+class Revise(Rewriting):
+    """Revise each answer; the revision is chosen, the answer rejected.
+
+    A reply is dropped as truncated, content_filter, unparsed, empty, unchanged, refusal, identifier_leak
+    or length_ratio (revision / answer in characters outside `length_ratio`; `[0.5, 1.0]` keeps revisions
+    from growing longer), and kept raw. `parser: revision-notebook` reads as the paper's notebook does. A
+    prompt with a hole for a critique needs the stage `critique` above.
+    """
+
+    reads: ClassVar[type] = Candidates
+    fills: ClassVar[frozenset[str]] = frozenset({"instruction", "answer", "critique"})
 
     def ask(self, row: Candidates) -> list[Request]:
         return [self._request(row, response) for response in self._answers(row)]
@@ -90,18 +107,6 @@ class Revise(LLMStage):
             rationale=rewritten.get("rationale"), rounds=1, rejected_score=response.score,
             chosen_sampled=drawn(self.sampling, self._seed(row, response)), rejected_sampled=response.sampled,
         )
-
-    def rewritten(self, reply: Completion, original: str, task: str, name: str) -> dict[str, str] | Drop:
-        """The parts of a reply whose revision can stand beside `original`, or why it leaves."""
-        fault = finish_fault(reply)
-        if fault is not None:
-            return fault.drop(name, self.id, reply.text)
-        parts = self.prompt.read(reply.text) if self.parser is None else PARSERS[self.parser](reply.text)
-        if parts is None:
-            return Drop(name, self.id, "unparsed", "no marked revision in the reply", raw=reply.text)
-        parts = {key: text.strip() for key, text in parts.items()}
-        fault = rewrite_fault(parts["revision"], original, task, self.length_ratio)
-        return parts if fault is None else fault.drop(name, self.id, reply.text)
 
 
 STAGE = Revise

@@ -13,10 +13,10 @@ from pairgen.engine import Completion, Request
 from pairgen.records import Drop, Pair, content_id
 from pairgen.stage import row_seed
 from pairgen.stages._pairing import Fault, drawn
-from pairgen.stages.revise import Revise
+from pairgen.stages.revise import Rewriting
 
 
-class ReviseAgain(Revise):
+class ReviseAgain(Rewriting):
     """Add round `round` to the pairs of the round before; pairs of other rounds pass through.
 
     `rounds: K` in a pipeline file writes rounds 2 to K out as steps. Lengths are bounded by the
@@ -28,13 +28,13 @@ class ReviseAgain(Revise):
 
     round: int = Field(default=2, ge=2)
 
-    def ask(self, row: Pair) -> list[Request]:  # type: ignore[override]
+    def ask(self, row: Pair) -> list[Request]:
         if row.rounds != self.round - 1:
             return []
         messages = self.prompt.render(instruction=row.instruction.text, answer=row.chosen)
         return [Request(messages, self.sampling, row_seed(self.seed, row.id))]
 
-    def read(self, row: Pair, replies: list[list[Completion]]) -> list[Pair | Drop]:  # type: ignore[override]
+    def read(self, row: Pair, replies: list[list[Completion]]) -> list[Pair | Drop]:
         return [row, self._again(row, replies[0][0])] if replies else [row]
 
     def _again(self, row: Pair, reply: Completion) -> Pair | Drop:

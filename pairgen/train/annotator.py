@@ -143,9 +143,11 @@ class RewardModel:
         """Forward passes of conversations of one length, so that nothing is padded."""
         scores = [0.0] * len(examples)
         by_length: dict[int, list[int]] = defaultdict(list)
-        ids = [np.concatenate([e.prompt, e.sides[CHOSEN].ids]) for e in examples]  # type: ignore[union-attr]
-        for i, tokens in enumerate(ids):
-            by_length[len(tokens)].append(i)
+        ids: list[Ids] = []
+        for i, example in enumerate(examples):
+            assert example.chosen is not None
+            ids.append(np.concatenate([example.prompt, example.chosen.ids]))
+            by_length[len(ids[-1])].append(i)
         for length, rows in by_length.items():
             alone = getattr(self.model.config, "pad_token_id", None) is None  # then transformers takes one at a time
             size = 1 if alone else max(1, self.batch_tokens // length)

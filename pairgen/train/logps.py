@@ -8,8 +8,8 @@ Names: B blocks, T tokens of a block, N target tokens, K branches, D hidden size
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +25,20 @@ if TYPE_CHECKING:
     from pairgen.train.example import Branch, Example
     from pairgen.train.model import Policy
 
-__all__ = ["Scorer", "TokenLogps", "branch_logps", "check_trees", "target_logps", "token_logps"]
+__all__ = ["Scorer", "TokenLogps", "Whole", "branch_logps", "check_trees", "target_logps", "token_logps"]
+
+T = TypeVar("T")
 
 
-class Scorer(nn.Module):
+class Whole(nn.Module):
+    """A module whose forward pass is the model's whole one."""
+
+    def opened(self, work: Callable[[], T]) -> T:
+        """`work` that calls the model past this module; where weights are sharded, with the root's put together."""
+        return work()
+
+
+class Scorer(Whole):
     """The whole forward pass as one module, so that hooks on it (sharded weights) see all of it.
 
     `model` is a Hugging Face causal language model; its decoder gives hidden states, its output

@@ -21,7 +21,7 @@ from pairgen.engines._local import quiet
 from pairgen.errors import UsageError
 from pairgen.train.config import TrainConfig
 from pairgen.train.example import Example
-from pairgen.train.logps import states
+from pairgen.train.logps import Whole, states
 from pairgen.train.packing import MicroBatch, micro_batches
 from pairgen.train.render import Conversation, Renderer
 
@@ -31,7 +31,7 @@ OFF = 0.05
 """How far trees may be from plain forwards, in standard deviations of a random head's rewards."""
 
 
-class RewardScorer(nn.Module):
+class RewardScorer(Whole):
     """The whole forward pass of a reward model as one module: the reward of every branch."""
 
     def __init__(self, model: Any) -> None:

@@ -43,18 +43,12 @@ def _shard(policy: Policy, ranks: Ranks) -> None:
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
-    policy.scorer.opened = _do  # type: ignore[assignment]
     register_fsdp_forward_method(policy.scorer, "opened")
-
-
-def _do(work: Callable[[], T]) -> T:
-    return work()
 
 
 def opened(policy: Policy, work: Callable[[], T]) -> T:
     """`work` that calls the model past its scorer: all ranks do it, as a forward pass of the root."""
-    found: T = getattr(policy.scorer, "opened", _do)(work)
-    return found
+    return policy.scorer.opened(work)
 
 
 def own(tensor: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ LAYERS = (
     {"stages"},
     {"pipeline", "export"},
     {"train"},
-    {"evals"},
+    {"evals", "audit"},
     {"loop"},
     {"cli", "__main__"},
 )
@@ -32,7 +32,9 @@ REPORT_MAY_READ = {
     "checks",
     "engine",
     "prompts",
+    "audit.summary",
     "evals.benchmark",
+    "evals.items",
     "evals.estimates",
     "evals.judging",
     "report",

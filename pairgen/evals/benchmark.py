@@ -61,7 +61,8 @@ class EvalReply:
 
     `mode` is greedy | sampled, `order` the order two answers were shown in. `answer` is what was read
     in the text (a verdict, a result) and None when nothing could be: `status` says why. `derivation`
-    tells whether the reasoning before a verdict is right, where a suite can know.
+    tells whether the reasoning before a verdict is right, where a suite can know. `confidence` is the
+    probability of the answer, where the judge gives one (the tokens of its verdict).
     """
 
     mode: str
@@ -73,6 +74,7 @@ class EvalReply:
     gold: str
     tokens: int
     derivation: bool | None = None
+    confidence: float | None = None
 
     @property
     def right(self) -> bool:
@@ -85,7 +87,9 @@ class EvalItem:
     """An item with all that was said about it: every metric can be computed again from these rows.
 
     `answers` are what was compared, the better one first. `error` is why the engine refused the item,
-    which makes it unscored: that is no failure of the model.
+    which makes it unscored: that is no failure of the model. The first `right` answers are right; none is
+    in a tie. `scores` are a scoring model's, one per answer; `ratings` the gold ones of an answer that is
+    rated. Items of one `cluster` (a prompt) are resampled together.
     """
 
     id: str
@@ -94,6 +98,10 @@ class EvalItem:
     answers: tuple[str, ...]
     replies: tuple[EvalReply, ...]
     error: str | None = None
+    right: int = 1
+    scores: tuple[float | None, ...] = ()
+    ratings: tuple[float, ...] = ()
+    cluster: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ worth one half (its expected value by a coin) and is counted; a vote with no ver
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from pydantic import field_validator
@@ -17,28 +16,19 @@ from pairgen.evals.benchmark import (
     Estimate,
     EvalItem,
     EvalReply,
-    Item,
     Known,
     SampledBenchmark,
     estimate,
     estimate_clustered,
     said,
 )
+from pairgen.evals.items import PairItem
 from pairgen.parsers import read_verdict
 from pairgen.prompts import Prompt, PromptFile, shipped
 from pairgen.records import ORDERS, Messages, Order, gold_label
 from pairgen.stage import row_seed
 
 FILLS = frozenset({"instruction", "answer_a", "answer_b"})
-
-
-@dataclass(frozen=True, slots=True)
-class PairItem(Item):
-    """Two answers to one instruction, of which `chosen` is the better one."""
-
-    instruction: str
-    chosen: str
-    rejected: str
 
 
 class PairBenchmark(SampledBenchmark[PairItem]):

@@ -11,7 +11,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from pairgen.errors import UsageError
-from pairgen.evals.judging import PairBenchmark, PairItem
+from pairgen.evals.items import PairItem
+from pairgen.evals.judging import PairBenchmark
 from pairgen.fingerprint import JSON, Runtime
 from pairgen.records import Pair
 from pairgen.resources import resolve

@@ -11,7 +11,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pairgen.engine import Sampling
-from pairgen.evals.judging import PairBenchmark, PairItem
+from pairgen.evals.items import PairItem
+from pairgen.evals.judging import PairBenchmark
 from pairgen.prompts import Prompt, shipped
 from pairgen.records import content_id
 from pairgen.world import heldout, tasks

@@ -120,7 +120,8 @@ class Benchmark(Frozen, Generic[I]):
     """What every benchmark has; its fields are its YAML options. `id` names it in results.
 
     `source` is the step its items come from, for those that read one. `goal` says whether the loop is
-    there to raise it, or must only not harm it.
+    there to raise it, or must only not harm it. `subset` keeps items of these groups, and `limit` so many
+    of them (see `evals.select`).
     Bump `version` when a score would come out differently: source code is not hashed.
     """
 
@@ -131,6 +132,8 @@ class Benchmark(Frozen, Generic[I]):
     source: Runtime[str | None] = None
     title: Runtime[str] = ""
     goal: Runtime[bool] = True
+    subset: tuple[str, ...] = ()
+    limit: int | None = Field(default=None, ge=1)
 
     @property
     def label(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pairgen.engine import Completion, Request
 from pairgen.errors import RowError
 from pairgen.evals.benchmark import Benchmark, EvalItem, I, self_check
+from pairgen.evals.select import selected
 from pairgen.fingerprint import JSON, identity
 
 Complete = Callable[[Request], Awaitable[list[Completion]]]
@@ -29,7 +30,7 @@ async def run_benchmark(benchmark: Benchmark[I], complete: Complete, concurrency
     An item with a request that the engine refuses for good is unscored. Any other error stops the run.
     """
     self_check(benchmark)
-    items = benchmark.items()
+    items = selected(benchmark)
     requests = [benchmark.ask(item) for item in items]
     answers = iter(await _ask_all([r for batch in requests for r in batch], complete, concurrency))
     rows = tuple(

@@ -10,6 +10,7 @@ from pairgen.errors import UsageError, nearest
 from pairgen.evals.benchmark import Benchmark
 from pairgen.evals.drift import DriftLimits
 from pairgen.fingerprint import Runtime
+from pairgen.loop.compare import Compare, parse_compare
 from pairgen.pipeline.config import (
     Pipeline,
     Tree,
@@ -59,9 +60,10 @@ class LoopConfig(Frozen):
 
 
 class Experiment(Pipeline):
-    """A pipeline file as a whole: `stages` run once, then the loop if there is one."""
+    """A pipeline file as a whole: `stages` run once, then the loop or the comparison if there is one."""
 
     loop: LoopConfig | None = None
+    compare: Compare | None = None
 
 
 def load_experiment(name: str, sets: Sequence[str] = (), iters: int | None = None) -> Experiment:
@@ -85,7 +87,13 @@ def parse_experiment(tree: Tree) -> Experiment:
     parts = parse_parts(tree)
     if parts.get("loop") is not None:
         parts["loop"] = _parse_loop(parts["loop"], list(parts["engines"]), parts.get("seed", 0))
+    if parts.get("compare") is not None:
+        if parts.get("loop") is not None:
+            raise UsageError("compare: a pipeline has a loop or a comparison, not both")
+        parts["compare"] = parse_compare(parts["compare"], _parse_evals(parts["compare"], "compare.evals"))
     experiment = parse_as(Experiment, parts, "pipeline")
+    if experiment.compare is not None:
+        _check_engine(experiment.compare.policy, "compare.policy", experiment)
     if experiment.loop is not None:
         _check_engine(experiment.loop.policy, "loop.policy", experiment)
         if experiment.loop.first_judge is not None:
@@ -99,11 +107,16 @@ def _parse_loop(value: Any, engines: Sequence[str], seed: int) -> LoopConfig:
     parts = dict(value)
     parts["stages"] = parse_stages(value.get("stages", []), "loop.stages", engines)
     parts["train"] = parse_as(TrainConfig, {"seed": seed, **(value.get("train") or {})}, "loop.train")
-    parts["evals"] = tuple(
-        parse_plugin("pairgen.evals.suites", "BENCHMARK", item, f"loop.evals.{index}")
-        for index, item in enumerate(value.get("evals") or [])
-    )
+    parts["evals"] = _parse_evals(value, "loop.evals")
     return parse_as(LoopConfig, parts, "loop")
+
+
+def _parse_evals(section: Any, where: str) -> tuple[Benchmark[Any], ...]:
+    listed = section.get("evals") if isinstance(section, dict) else None
+    return tuple(
+        parse_plugin("pairgen.evals.suites", "BENCHMARK", item, f"{where}.{index}")
+        for index, item in enumerate(listed or [])
+    )
 
 
 def _check_engine(name: str, where: str, experiment: Experiment) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pairgen.fingerprint import JSON
+from pairgen.loop.compare import Trained
 from pairgen.loop.config import Experiment
 from pairgen.loop.evaluate import evaluate
 from pairgen.loop.gate import why_stop
@@ -56,8 +57,20 @@ async def run_experiment(
         outcome.stopped = why_stop(experiment, outcome.iterations)
         if outcome.stopped:
             break
+    for trained in plan.arms:
+        await _train_arm(experiment, plan, runner, trained)
     _count_failures(outcome, plan, runner)
     return outcome
+
+
+async def _train_arm(experiment: Experiment, plan: Program, runner: Runner, trained: Trained) -> None:
+    steps = plan.steps
+    if trained.train is not None:
+        probe = trained.train.spec.probe
+        sources = _sources(trained.train.inputs, steps)
+        await run_training(experiment, runner, trained.train, sources, steps[probe] if probe else None)
+    for step in trained.evals.values():
+        await evaluate(runner, step, _sources(step.inputs, steps))
 
 
 async def _iterate(experiment: Experiment, plan: Program, runner: Runner, iteration: Iteration) -> None:

@@ -22,15 +22,18 @@ if TYPE_CHECKING:
 
 
 async def run_training(
-    experiment: Experiment, runner: Runner, step: Step, sources: Sequence[Step]
+    experiment: Experiment, runner: Runner, step: Step, sources: Sequence[Step], probe: Step | None = None
 ) -> Manifest:
-    """Train, unless it is done, and let the engines find the weights under the step's name."""
+    """Train, unless it is done, and let the engines find the weights under the step's name.
+
+    The rows of `probe` are measured along the way.
+    """
     folder = step.folder(runner.folder)
     manifest = runner.reuse(step)
     if manifest is None:
         await runner.engines.sleep()
         meter = Meter(step.name, None, runner.listen)
-        result = _train(experiment, runner, step, sources, meter)
+        result = _train(experiment, runner, step, sources, meter, probe)
         manifest = _sealed(step, sources, folder, result, meter)
         _free_accelerator()
         await runner.engines.wake()
@@ -39,12 +42,11 @@ async def run_training(
 
 
 def _train(
-    experiment: Experiment, runner: Runner, step: Step, sources: Sequence[Step], meter: Meter
+    experiment: Experiment, runner: Runner, step: Step, sources: Sequence[Step], meter: Meter, probe: Step | None
 ) -> "TrainResult":
     """Until the first step there is nothing to keep; from then on a stop keeps the state first."""
     from pairgen.train.loop import train
 
-    assert experiment.loop is not None
     spec: Training = step.spec
     rows: Iterator[Any] = chain.from_iterable(read_rows(s.folder(runner.folder)) for s in sources)
     meter.tell(Usage(), note="reading rows and weights", force=True)
@@ -58,13 +60,9 @@ def _train(
         meter.tell(Usage(), note=f"loss {log.loss:.4f}")
 
     with runner.abruptly():
-        init = runner.weights[spec.init][0] if spec.init else _seed_folder(experiment)
-        return train(spec.config, rows, init, step.folder(runner.folder), on_step=on_step)
-
-
-def _seed_folder(experiment: Experiment) -> Path:
-    assert experiment.loop is not None
-    return model_folder(experiment.engines[experiment.loop.policy])
+        init = runner.weights[spec.init][0] if spec.init else model_folder(experiment.engines[spec.policy])
+        held: Iterator[Any] | None = read_rows(probe.folder(runner.folder)) if probe else None
+        return train(spec.config, rows, init, step.folder(runner.folder), heldout=held, on_step=on_step)
 
 
 def _sealed(

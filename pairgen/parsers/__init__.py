@@ -5,11 +5,17 @@ A parser takes a reply and returns its named parts, or None when the reply does 
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 
-VERDICT = re.compile(r"\[\[\s*(A|B|C|tie)\s*\]\]", re.IGNORECASE)
-ENDS_IN_VERDICT = re.compile(VERDICT.pattern + r"\W*\Z", re.IGNORECASE)
+from pairgen.parsers.verdicts import (
+    FORMATS,
+    RATINGS,
+    Verdict,
+    rating_parser,
+    read_choice,
+    read_verdict,
+    verdict_parser,
+)
 
 CATEGORIES = (
     "Coding", "Mathematical reasoning", "Asking for Advice", "Brainstorming", "Classification",
@@ -21,43 +27,6 @@ CATEGORIES = (
 
 LENGTHS = ("a", "b", "c", "d", "e")
 """The expected length of a good answer, from one sentence (a) to three paragraphs or more (e)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A judge's reply, read: `winner` is "A" or "B" only when `status` is "ok"."""
-
-    winner: str | None
-    status: str
-
-
-def read_verdict(text: str, finish: str = "stop") -> Verdict:
-    """The verdict of a judgment: ok | tie | multiple | none | truncated.
-
-    The last line that holds a verdict decides, and only when that line holds one distinct verdict:
-    earlier lines may weigh both. A reply cut at its token limit was still weighing, unless its very
-    last word is a verdict.
-    """
-    if finish == "length" and not ENDS_IN_VERDICT.search(text):
-        return Verdict(None, "truncated")
-    for line in reversed(text.splitlines()):
-        found = {match.upper() for match in VERDICT.findall(line)}
-        if found:
-            return _decide(found)
-    return Verdict(None, "none")
-
-
-def _decide(found: set[str]) -> Verdict:
-    if len(found) > 1:
-        return Verdict(None, "multiple")
-    winner = found.pop()
-    return Verdict(winner, "ok") if winner in "AB" else Verdict(None, "tie")
-
-
-def parse_verdict(reply: str) -> dict[str, str] | None:
-    """{"verdict": "A"} for a reply with a clear winner."""
-    verdict = read_verdict(reply)
-    return {"verdict": verdict.winner} if verdict.winner else None
 
 
 TAG_LINES = tuple(
@@ -104,30 +73,6 @@ def parse_modified(reply: str) -> dict[str, str] | None:
         return None
     parts = {name: text.strip() for name, text in match.groupdict().items()}
     return parts if all(parts.values()) else None
-
-
-CHOICE = re.compile(r"\[\s*([12])\s*\]")
-ENDS_IN_CHOICE = re.compile(CHOICE.pattern + r"\W*\Z")
-
-
-def read_choice(text: str, finish: str = "stop") -> Verdict:
-    """Which of two numbered answers a judge picked, [1] as A and [2] as B: ok | multiple | none | truncated.
-
-    The last line that holds one decides. It is CLAIR's judge format; how its authors read it is not published.
-    """
-    if finish == "length" and not ENDS_IN_CHOICE.search(text):
-        return Verdict(None, "truncated")
-    for line in reversed(text.splitlines()):
-        found = set(CHOICE.findall(line))
-        if found:
-            return Verdict("AB"[int(found.pop()) - 1], "ok") if len(found) == 1 else Verdict(None, "multiple")
-    return Verdict(None, "none")
-
-
-def parse_choice(reply: str) -> dict[str, str] | None:
-    """{"choice": "A"} for a reply that picks the first answer, "B" for the second."""
-    verdict = read_choice(reply)
-    return {"choice": verdict.winner} if verdict.winner else None
 
 
 _NAME = r"(?:corrected|worsened)[ _]student[ _]solution"
@@ -224,16 +169,18 @@ def _canonical(stated: str) -> str | None:
 
 
 PARSERS: dict[str, Callable[[str], dict[str, str] | None]] = {
-    "verdict": parse_verdict,
+    **{name: verdict_parser(name) for name in FORMATS},
+    **{name: rating_parser(name) for name in RATINGS},
     "tags": parse_tags,
     "modified": parse_modified,
-    "choice": parse_choice,
+    "choice": verdict_parser("choice", "choice"),
     "revision": parse_revision,
     "revision-notebook": parse_revision_notebook,
 }
 
 PARTS: dict[str, frozenset[str]] = {
-    "verdict": frozenset({"verdict"}),
+    **{name: frozenset({"verdict"}) for name in FORMATS},
+    **{name: frozenset({"rating"}) for name in RATINGS},
     "tags": frozenset({"category", "complexity", "length"}),
     "modified": frozenset({"modified", "answer"}),
     "choice": frozenset({"choice"}),
@@ -241,3 +188,8 @@ PARTS: dict[str, frozenset[str]] = {
     "revision-notebook": frozenset({"revision", "rationale"}),
 }
 """The named parts each parser returns, so that a stage can refuse a prompt that does not give its own."""
+
+__all__ = [
+    "CATEGORIES", "FORMATS", "LENGTHS", "PARSERS", "PARTS", "RATINGS", "Verdict", "final_answer", "parse_modified",
+    "parse_revision", "parse_revision_notebook", "parse_tags", "read_choice", "read_verdict",
+]

@@ -1,0 +1,157 @@
+"""Reading a judge: who won, or how good an answer is, in every format that judges are asked for.
+
+One rule for all verdicts: the last line that holds one decides, and only when it holds one distinct
+verdict, for earlier lines may weigh both. A reply cut at its token limit was still weighing, unless its
+very last word is a verdict. Statuses: ok | tie | multiple | none | truncated.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+TIE = "tie"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A judge's reply, read: `winner` is a letter only when `status` is "ok".
+
+    It is "tie" where the judge was offered a tie and gave one, None where there is no verdict.
+    """
+
+    winner: str | None
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a verdict is written: `mark` finds it, its first group that is filled is looked up in `winners`.
+
+    A verdict that is not in `winners` is a tie which nobody offered.
+    """
+
+    mark: re.Pattern[str]
+    winners: Mapping[str, str]
+
+    def read(self, text: str, finish: str = "stop") -> Verdict:
+        """The verdict of a reply, by the rule of this module."""
+        if finish == "length" and not re.search(rf"(?:{self.mark.pattern})\W*\Z", text, self.mark.flags):
+            return Verdict(None, "truncated")
+        for line in reversed(text.splitlines()):
+            found = {_group(match).upper() for match in self.mark.finditer(line)}
+            if found:
+                return self._decide(found)
+        return Verdict(None, "none")
+
+    def _decide(self, found: set[str]) -> Verdict:
+        if len(found) > 1:
+            return Verdict(None, "multiple")
+        winner = self.winners.get(found.pop())
+        return Verdict(winner, "tie" if winner in (None, TIE) else "ok")
+
+
+def _group(match: re.Match[str]) -> str:
+    return next(group for group in match.groups() if group is not None)
+
+
+def _letters(letters: str) -> dict[str, str]:
+    return {letter: letter for letter in letters}
+
+
+_TIE_TOO = {**_letters("AB"), "C": TIE, "TIE": TIE}
+_RESULT = r"\[RESULT\][\s:*]*(?:Response\s+)?\(?"
+
+FORMATS: Mapping[str, Format] = {
+    # MT-Bench, RewardBench, Self-Taught Evaluators
+    "verdict": Format(re.compile(r"\[\[\s*(A|B|C|tie)\s*\]\]", re.I), _letters("AB")),
+    "verdict-tie": Format(re.compile(r"\[\[\s*(A|B|C|tie)\s*\]\]", re.I), _TIE_TOO),
+    "verdict-4": Format(re.compile(r"\[\[\s*([A-D])\s*\]\]", re.I), _letters("ABCD")),
+    # CLAIR; how its authors read it is not published
+    "choice": Format(re.compile(r"\[\s*([12])\s*\]"), {"1": "A", "2": "B"}),
+    # Prometheus: a verdict behind the feedback
+    "result": Format(re.compile(_RESULT + r"(A|B)\b"), _letters("AB")),
+    # Atla and SFR-Judge: the last line of the reply
+    "result-line": Format(re.compile(r"\*\*Result:?\*\*[\s:]*(?:Response\s+)?(A|B|tie)\b", re.I), _TIE_TOO),
+    # OffsetBias and LLMBar
+    "output": Format(re.compile(r"Output \((a|b)\)", re.I), _letters("AB")),
+    # Auto-J
+    "decision": Format(
+        re.compile(r"final decision is\W*(?:Response\s+)?(1|2|tie)\b", re.I), {"1": "A", "2": "B", "TIE": TIE}
+    ),
+    # PandaLM and other judges that open with a digit alone
+    "digit": Format(re.compile(r"^\W*(1|2|tie)\b", re.I), {"1": "A", "2": "B", "TIE": TIE}),
+    # a letter alone, for judges told to say nothing else
+    "letter": Format(re.compile(r"^\W*([A-D])\W*$"), _letters("ABCD")),
+}
+"""Every verdict format by its parser's name."""
+
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
+RATINGS: Mapping[str, re.Pattern[str]] = {
+    # MT-Bench's single answers
+    "rating": re.compile(rf"\[\[\s*{_NUMBER}\s*\]\]"),
+    # Prometheus
+    "rating-result": re.compile(rf"\[RESULT\][\s:*]*\(?{_NUMBER}(?![\w]|\.\d)"),
+    # SFR-Judge and Atla
+    "rating-line": re.compile(rf"\*\*(?:Result|Score|Rating):?\*\*[\s:]*{_NUMBER}(?![\w]|\.\d)", re.I),
+    # RewardBench 2: the number that the reply ends with; of "8/10" the first
+    "rating-last": re.compile(rf"(?<![\w./-]){_NUMBER}(?:\s*/\s*(?:5|10))?[\s.*]*\Z"),
+}
+"""Every rating format by its parser's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """A rating, read: `value` is a number only when `status` is "ok"."""
+
+    value: float | None
+    status: str
+
+
+def read_rating(name: str, text: str, finish: str = "stop") -> Rating:
+    """The rating of a reply: ok | multiple | none | truncated, by the same rule as verdicts."""
+    mark = RATINGS[name]
+    if finish == "length" and not re.search(rf"(?:{mark.pattern})\W*\Z", text, mark.flags):
+        return Rating(None, "truncated")
+    for line in reversed(text.rstrip().splitlines()):
+        found = {float(value) for value in mark.findall(line)}
+        if found:
+            return Rating(found.pop(), "ok") if len(found) == 1 else Rating(None, "multiple")
+        if name == "rating-last":
+            break
+    return Rating(None, "none")
+
+
+def read_verdict(text: str, finish: str = "stop") -> Verdict:
+    """The verdict of a judgment in double brackets: ok | tie | multiple | none | truncated.
+
+    A tie nobody offered has no winner.
+    """
+    return FORMATS["verdict"].read(text, finish)
+
+
+def read_choice(text: str, finish: str = "stop") -> Verdict:
+    """Which of two numbered answers a judge picked, [1] as A and [2] as B: ok | multiple | none | truncated.
+
+    It is CLAIR's judge format; how its authors read it is not published.
+    """
+    return FORMATS["choice"].read(text, finish)
+
+
+def verdict_parser(name: str, part: str = "verdict") -> Callable[[str], dict[str, str] | None]:
+    """{part: "A"} for a whole reply with a clear winner, or {part: "tie"} where a tie is offered."""
+
+    def parse(reply: str) -> dict[str, str] | None:
+        verdict = FORMATS[name].read(reply)
+        return {part: verdict.winner} if verdict.winner else None
+
+    return parse
+
+
+def rating_parser(name: str) -> Callable[[str], dict[str, str] | None]:
+    """{"rating": "4"} for a whole reply with one rating."""
+
+    def parse(reply: str) -> dict[str, str] | None:
+        rating = read_rating(name, reply)
+        return None if rating.value is None else {"rating": f"{rating.value:g}"}
+
+    return parse

@@ -1,5 +1,6 @@
 """Options several verbs share."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,15 @@ RunDir = Annotated[
 Prices = Annotated[
     Path | None, typer.Option("--prices", help="Your price table, before the one that ships (data/prices.yaml).")
 ]
+Budget = Annotated[float | None, typer.Option(
+    "--budget", min=0.0, help="Stop before this run has cost more, in dollars, over all its launches."
+)]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
+
+
+def command_line() -> str:
+    """The command as it was typed."""
+    return " ".join(["pairgen", *sys.argv[1:]])
 
 
 def columns_of(given: str | None) -> dict[str, str]:

@@ -30,7 +30,7 @@ async def evaluate(runner: Runner, step: Step, sources: Sequence[Step]) -> Manif
             return replies
 
         result = await run_benchmark(benchmark, complete, runner.concurrency(step))
-    with StepWriter(step.folder(runner.folder), spec.writes, runner.pipeline.shard_rows) as writer:
+    with StepWriter(step.folder(runner.folder), spec.writes, runner.setup.shard_rows) as writer:
         for row in result.rows:
             writer.add(row)
         meter.rows = len(result.rows)

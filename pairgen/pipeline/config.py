@@ -25,20 +25,25 @@ M = TypeVar("M", bound=BaseModel)
 Tree = dict[str, Any]
 
 
-class Pipeline(Frozen):
-    """What a pipeline file holds: engines by role, the input, and stages that each read the one above.
+class Setup(Frozen):
+    """What steps are run with: engines by role, and how much of a step may fail.
 
     `max_failed` is the share of failed rows per step above which the run ends with exit code 3.
     """
 
+    engines: dict[str, EngineConfig]
+    max_failed: Runtime[float] = Field(default=0.5, ge=0, le=1)
+    shard_rows: Runtime[int] = Field(default=10_000, ge=1)
+
+
+class Pipeline(Setup):
+    """What a pipeline file holds: engines, the input, and stages that each read the one above."""
+
     name: Runtime[str] = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     about: Runtime[str] = ""
     seed: int = 0
-    engines: dict[str, EngineConfig]
     data: Load
     stages: tuple[Stage, ...]
-    max_failed: Runtime[float] = Field(default=0.5, ge=0, le=1)
-    shard_rows: Runtime[int] = Field(default=10_000, ge=1)
 
 
 def pipeline_path(name: str) -> Path:

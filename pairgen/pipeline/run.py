@@ -18,7 +18,7 @@ from pairgen.engine import Completion, Request
 from pairgen.errors import PairgenError, RowError, UsageError
 from pairgen.fingerprint import JSON
 from pairgen.journal import Journal, Journaled, Purse
-from pairgen.pipeline.config import Pipeline
+from pairgen.pipeline.config import Setup
 from pairgen.pipeline.plan import Step
 from pairgen.pipeline.pool import EnginePool
 from pairgen.pipeline.progress import Event, Listener, Meter
@@ -47,10 +47,10 @@ class Runner:
     """
 
     def __init__(
-        self, folder: Path, pipeline: Pipeline, journal: Journal, listen: Listener, budget: float | None = None
+        self, folder: Path, setup: Setup, journal: Journal, listen: Listener, budget: float | None = None
     ) -> None:
-        self.folder, self.pipeline, self.journal, self.listen = folder, pipeline, journal, listen
-        self.engines = EnginePool(pipeline.engines, folder)
+        self.folder, self.setup, self.journal, self.listen = folder, setup, journal, listen
+        self.engines = EnginePool(setup.engines, folder)
         self.purse = Purse(budget, journal.spent().cost)
         self.stopping: PairgenError | None = None
         self.abrupt = False
@@ -111,7 +111,7 @@ class Runner:
         self, step: Step, sources: Sequence[Step], meter: Meter, batches: AsyncGenerator[Sequence[Any]],
         answers: Journaled | None,
     ) -> Manifest:
-        with StepWriter(step.folder(self.folder), step.spec.writes, self.pipeline.shard_rows) as writer:
+        with StepWriter(step.folder(self.folder), step.spec.writes, self.setup.shard_rows) as writer:
             async with aclosing(batches) as outs:
                 async for batch in outs:
                     for out in batch:
@@ -146,7 +146,7 @@ class Runner:
         weights = self.weights[step.weights] if step.weights else None
         answers = Journaled(
             await self.engines.get(step.engine, weights), self.journal, step=step.digest,
-            tariff=self.pipeline.engines[step.engine].tariff(), purse=self.purse,
+            tariff=self.setup.engines[step.engine].tariff(), purse=self.purse,
         )
         meter.ready()
         try:
@@ -158,7 +158,7 @@ class Runner:
     def concurrency(self, step: Step) -> int:
         """How many requests of a step are in flight at once."""
         assert step.engine is not None
-        return self.pipeline.engines[step.engine].rows_at_once
+        return self.setup.engines[step.engine].rows_at_once
 
     def _counted(self, rows: Iterator[Any], meter: Meter) -> Iterator[Any]:
         for row in rows:

@@ -89,7 +89,8 @@ class EvalItem:
     `answers` are what was compared, the better one first. `error` is why the engine refused the item,
     which makes it unscored: that is no failure of the model. The first `right` answers are right; none is
     in a tie. `scores` are a scoring model's, one per answer; `ratings` the gold ones of an answer that is
-    rated. Items of one `cluster` (a prompt) are resampled together.
+    rated, or annotators' votes for the first of two answers (1, 0.5, 0). Items of one `cluster` (a prompt) are
+    resampled together. `swapped` says that the source lists the second of two answers first.
     """
 
     id: str
@@ -102,6 +103,7 @@ class EvalItem:
     scores: tuple[float | None, ...] = ()
     ratings: tuple[float, ...] = ()
     cluster: str | None = None
+    swapped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ The better answers come first in an item, in every kind; the order in which a ju
 judge's business and is stored with its reply.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pairgen.evals.benchmark import Item
+from pairgen.evals.benchmark import EvalItem, EvalReply, Item
 from pairgen.records import Messages
 
 
@@ -15,7 +16,8 @@ class PairItem(Item):
     """Two answers to one instruction, of which `chosen` is the better one unless they are labelled a `tie`.
 
     `messages` is the conversation they continue, where it is more than the instruction. Items of one
-    `cluster` (a prompt) are resampled together.
+    `cluster` (a prompt) are resampled together. `swapped` says that the source lists the rejected answer
+    first; `votes` are what each annotator said: 1 for chosen, 0 for rejected, 0.5 for a tie.
     """
 
     instruction: str
@@ -26,6 +28,18 @@ class PairItem(Item):
     reference: str | None = None
     rubric: str | None = None
     cluster: str | None = None
+    swapped: bool = False
+    votes: tuple[float, ...] = ()
+
+    def row(
+        self, replies: Sequence[EvalReply] = (), scores: Sequence[float | None] = (), error: str | None = None,
+    ) -> EvalItem:
+        """The item with what was said of it."""
+        return EvalItem(
+            self.id, self.group, self.instruction, (self.chosen, self.rejected), tuple(replies), error,
+            right=0 if self.tie else 1, scores=tuple(scores), ratings=self.votes, cluster=self.cluster,
+            swapped=self.swapped,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +51,15 @@ class ChoiceItem(Item):
     right: int = 1
     messages: Messages = ()
     cluster: str | None = None
+
+    def row(
+        self, replies: Sequence[EvalReply] = (), scores: Sequence[float | None] = (), error: str | None = None,
+    ) -> EvalItem:
+        """The item with what was said of it."""
+        return EvalItem(
+            self.id, self.group, self.instruction, self.answers, tuple(replies), error,
+            right=self.right, scores=tuple(scores), cluster=self.cluster,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +79,12 @@ class RatingItem(Item):
     ready: bool = False
     messages: Messages = ()
     cluster: str | None = None
+
+    def row(
+        self, replies: Sequence[EvalReply] = (), scores: Sequence[float | None] = (), error: str | None = None,
+    ) -> EvalItem:
+        """The item with what was said of it."""
+        return EvalItem(
+            self.id, self.group, self.instruction, (self.answer,), tuple(replies), error,
+            scores=tuple(scores), ratings=self.gold, cluster=self.cluster,
+        )

@@ -32,9 +32,9 @@ class Record:
 
 def is_hub_name(path: str) -> bool:
     """Whether a path that is no file here looks like `owner/name` on the hub."""
-    if path.count("/") != 1 or path[0] in "./~" or "\0" in path or _kind(Path(path)) in READERS:
+    if path.count("/") != 1 or path[0] in "./~" or "\0" in path or kind_of(Path(path)) in READERS:
         return False
-    return not _exists(resolve(path))
+    return not exists(resolve(path))
 
 
 def source_identity(path: str, split: str, revision: str | None) -> JSON:
@@ -59,20 +59,20 @@ def read_records(path: str, split: str = "train", revision: str | None = None) -
         yield from _hub(path, split, revision)
         return
     file = _existing(path)
-    kind = _kind(file)
+    kind = kind_of(file)
     if kind not in READERS:
         have = ", ".join(sorted(READERS))
         raise UsageError(f"{file}: unknown kind of file {kind or '(no suffix)'!r}; have: {have}")
     yield from READERS[kind](file)
 
 
-def _kind(file: Path) -> str:
-    """The ending that says how to read a file: `.jsonl` of `x.JSONL` and of `x.jsonl.gz`."""
-    name = file.name.lower().removesuffix(".gz")
+def kind_of(file: Path) -> str:
+    """The ending that says how to read a file: `.jsonl` of `x.JSONL`, of `x.jsonl.gz` and of `x.jsonl.zst`."""
+    name = file.name.lower().removesuffix(".gz").removesuffix(".zst")
     return Path(name).suffix
 
 
-def _exists(file: Path) -> bool:
+def exists(file: Path) -> bool:
     try:
         return file.exists()
     except OSError:  # a name too long, a folder that may not be entered
@@ -81,7 +81,7 @@ def _exists(file: Path) -> bool:
 
 def _existing(path: str) -> Path:
     file = resolve(path)
-    if not _exists(file):
+    if not exists(file):
         raise UsageError(
             f"{path[:300]}: no such file; give a JSONL, JSON, CSV, Parquet or Arrow file, or a hub name owner/name"
         )
@@ -106,7 +106,7 @@ def folder_hint(folder: Path) -> str:
         names = sorted(path.name for path in folder.iterdir())
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
-    files = [name for name in names if _kind(Path(name)) in READERS.keys() - {".json"}]
+    files = [name for name in names if kind_of(Path(name)) in READERS.keys() - {".json"}]
     if not files:
         return "name one file" if names else "there is nothing in it"
     best = next((name for name in files if name.startswith("train")), files[0])
@@ -114,19 +114,31 @@ def folder_hint(folder: Path) -> str:
     return f"name the file: {folder / best}{others}"
 
 
+def unpacking(file: Path) -> BinaryIO:
+    """The file's bytes, unpacked when its name ends in .gz or .zst.
+
+    Reading damage raises EOFError, zlib.error or OSError.
+    """
+    ending = file.suffix.lower()
+    if ending == ".zst":
+        import pyarrow as pa
+
+        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(file), "rb"), "zstd"))
+    return cast(BinaryIO, gzip.open(file, "rb") if ending == ".gz" else file.open("rb"))
+
+
 @contextmanager
-def _opened(file: Path) -> Iterator[BinaryIO]:
-    """The file's bytes, unpacked when it is gzipped. Damage raises UsageError."""
-    zipped = file.suffix.lower() == ".gz"
+def opened(file: Path) -> Iterator[BinaryIO]:
+    """The file's bytes, unpacked when it is gzipped or in Zstandard. Damage raises UsageError."""
     try:
-        with gzip.open(file, "rb") if zipped else file.open("rb") as stream:
-            yield cast(BinaryIO, stream)
+        with unpacking(file) as stream:
+            yield stream
     except (EOFError, zlib.error, OSError) as error:
-        raise UsageError(f"{file}: cannot be read ({_one_line(error)})") from error
+        raise UsageError(f"{file}: cannot be read ({one_line(error)})") from error
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    with _opened(file) as stream:
+    with opened(file) as stream:
         number = 0
         while raw := stream.readline(MAX_LINE + 1):
             number += 1
@@ -164,11 +176,11 @@ def _loads(text: str, where: str) -> Any:
     except RecursionError as error:
         raise UsageError(f"{where}: not JSON we can read (nested too deeply)") from error
     except ValueError as error:  # a number of thousands of digits
-        raise UsageError(f"{where}: not JSON we can read ({_one_line(error)})") from error
+        raise UsageError(f"{where}: not JSON we can read ({one_line(error)})") from error
 
 
 def _json(file: Path) -> Iterator[Record]:
-    with _opened(file) as stream:
+    with opened(file) as stream:
         text = _decoded(stream.read(), file, 1)
     try:
         values = _loads(text, str(file))
@@ -184,9 +196,9 @@ def _json(file: Path) -> Iterator[Record]:
 
 def _csv(file: Path) -> Iterator[Record]:
     csv.field_size_limit(MAX_LINE)
-    with _opened(file) as stream:
+    with opened(file) as stream:
         text = io.StringIO(_decoded(stream.read(), file, 1), newline="")
-    reader = csv.DictReader(text, delimiter="\t" if _kind(file) == ".tsv" else ",", strict=True)
+    reader = csv.DictReader(text, delimiter="\t" if kind_of(file) == ".tsv" else ",", strict=True)
     try:
         header = reader.fieldnames or []
         if len(set(header)) != len(header):
@@ -208,7 +220,7 @@ def _parquet(file: Path) -> Iterator[Record]:
         parquet = pq.ParquetFile(file)
         yield from _numbered(file, (r for b in parquet.iter_batches(1024) for r in b.to_pylist()))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: not a readable Parquet file ({_one_line(error)})") from error
+        raise UsageError(f"{file}: not a readable Parquet file ({one_line(error)})") from error
 
 
 def _arrow(file: Path) -> Iterator[Record]:
@@ -222,12 +234,12 @@ def _arrow(file: Path) -> Iterator[Record]:
             except pa.ArrowInvalid:
                 source.seek(0)
                 batches = iter(pa.ipc.open_stream(source))
-            yield from _numbered(file, (row for batch in batches for row in _checked(batch).to_pylist()))
+            yield from _numbered(file, (row for batch in batches for row in checked(batch).to_pylist()))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: not a readable Arrow file ({_one_line(error)})") from error
+        raise UsageError(f"{file}: not a readable Arrow file ({one_line(error)})") from error
 
 
-def _checked(batch: Any) -> Any:
+def checked(batch: Any) -> Any:
     """The batch, its offsets and text validated: damaged ones would be read outside the file."""
     batch.validate(full=True)
     return batch
@@ -261,7 +273,7 @@ def _reach(path: str, revision: str | None) -> None:
 
 
 def _unread(path: str, error: Exception) -> UsageError:
-    return UsageError(f"{path}: no such file here, and the hub dataset cannot be read ({_one_line(error)})")
+    return UsageError(f"{path}: no such file here, and the hub dataset cannot be read ({one_line(error)})")
 
 
 def _numbered(name: Path | str, rows: Any) -> Iterator[Record]:
@@ -269,7 +281,7 @@ def _numbered(name: Path | str, rows: Any) -> Iterator[Record]:
         yield Record(f"{name}[{index}]", row)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 

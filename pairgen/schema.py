@@ -12,6 +12,9 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import pyarrow as pa
 
+from pairgen.columns import column, mend
+
+__all__ = ["from_batch", "mend", "schema_of", "to_batch"]
 R = TypeVar("R")
 SCALARS: dict[Any, pa.DataType] = {
     str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary(),
@@ -51,13 +54,9 @@ def _arrow(hint: Any) -> tuple[pa.DataType, bool]:
 
 def to_batch(cls: type[R], rows: Sequence[R]) -> pa.RecordBatch:
     """Rows as one record batch with the class's schema; lone surrogates become U+FFFD."""
-    row_class: Any = cls
-    schema, dump = schema_of(cls), _dumper(row_class)
-    dicts = [dump(row) for row in rows]
-    try:
-        return pa.RecordBatch.from_pylist(dicts, schema=schema)
-    except UnicodeEncodeError:
-        return pa.RecordBatch.from_pylist([_mended(d) for d in dicts], schema=schema)
+    schema = schema_of(cls)
+    made = [column([getattr(row, field.name) for row in rows], field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(made, schema=schema)
 
 
 def from_batch(cls: type[R], batch: pa.RecordBatch) -> list[R]:
@@ -67,37 +66,8 @@ def from_batch(cls: type[R], batch: pa.RecordBatch) -> list[R]:
     return [load(item) for item in batch.to_pylist()]
 
 
-def mend(text: str) -> str:
-    """The text as UTF-8 can hold it: surrogate pairs are joined, lone surrogates become U+FFFD."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def _mended(value: Any) -> Any:
-    if isinstance(value, str):
-        return mend(value)
-    if isinstance(value, dict):
-        return {k: _mended(v) for k, v in value.items()}
-    return [_mended(v) for v in value] if isinstance(value, list) else value
-
-
 def _identity(value: Any) -> Any:
     return value
-
-
-@cache
-def _dumper(hint: Any) -> Callable[[Any], Any]:
-    """A converter to plain values, built once per annotation (rows by the million pass through it)."""
-    if get_origin(hint) in (Union, UnionType):
-        inner = _dumper(next(arg for arg in get_args(hint) if arg is not NoneType))
-        return inner if inner is _identity else lambda v: None if v is None else inner(v)
-    if get_origin(hint) is tuple:
-        item = _dumper(get_args(hint)[0])
-        return list if item is _identity else lambda v: [item(x) for x in v]
-    if is_dataclass(hint):
-        hints = get_type_hints(hint)
-        parts = [(f.name, _dumper(hints[f.name])) for f in fields(hint)]
-        return lambda v: {name: dump(getattr(v, name)) for name, dump in parts}
-    return _identity
 
 
 @cache

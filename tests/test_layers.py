@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "pairgen"
 LAYERS = (
     {"errors", "records", "fingerprint", "registry", "resources", "failpoints", "__init__"},
-    {"schema", "parsers", "checks", "engine", "prompts"},
+    {"columns", "schema", "parsers", "checks", "engine", "prompts"},
     {"fs", "journal", "store", "sources", "stage", "models"},
     {"engines"},
     {"stages"},

@@ -192,16 +192,23 @@ def _evals(
     for benchmark in asked.evals:
         names = (benchmark.source,) if benchmark.source else ()
         sources = [_named(name, steps, f"{where}.{benchmark.id}.source") for name in names]
-        about: dict[str, JSON] = {
-            "options": identity(benchmark), "version": type(benchmark).version,
-            "outside": benchmark.outside(), "inputs": [s.digest for s in sources],
-            "engine": engine, "weights": trained.digest if trained else None,
-        }
-        found[benchmark.id] = Step(
-            f"{prefix}-{benchmark.id}", Evaluation(use=benchmark.use, benchmark=benchmark),
-            tuple(s.name for s in sources), about, asked.policy, trained.name if trained else None,
-        )
+        name = f"{prefix}-{benchmark.id}"
+        found[benchmark.id] = evaluation_step(name, benchmark, engine, asked.policy, sources, trained)
     return found
+
+
+def evaluation_step(
+    name: str, benchmark: Benchmark[Any], evaluated: JSON, role: str | None, sources: Sequence[Step] = (),
+    trained: Step | None = None,
+) -> Step:
+    """The step that evaluates what `evaluated` identifies: the engine of a role, or what needs no engine."""
+    about: dict[str, JSON] = {
+        "options": identity(benchmark), "version": type(benchmark).version,
+        "outside": benchmark.outside(), "inputs": [s.digest for s in sources],
+        "engine": evaluated, "weights": trained.digest if trained else None,
+    }
+    spec = Evaluation(use=benchmark.use, benchmark=benchmark)
+    return Step(name, spec, tuple(s.name for s in sources), about, role, trained.name if trained else None)
 
 
 def _arms(experiment: Experiment, compare: Compare, steps: Mapping[str, Step]) -> Iterator[Trained]:

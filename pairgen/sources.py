@@ -44,7 +44,7 @@ def source_identity(path: str, split: str, revision: str | None) -> JSON:
     """
     if is_hub_name(path):
         return {"hub": path, "split": split, "revision": revision}
-    file = _existing(path)
+    file = existing(path)
     return {"name": file.name, "sha256": file_digest(file)}
 
 
@@ -58,7 +58,7 @@ def read_records(path: str, split: str = "train", revision: str | None = None) -
     if is_hub_name(path):
         yield from _hub(path, split, revision)
         return
-    file = _existing(path)
+    file = existing(path)
     kind = kind_of(file)
     if kind not in READERS:
         have = ", ".join(sorted(READERS))
@@ -79,7 +79,8 @@ def exists(file: Path) -> bool:
         return False
 
 
-def _existing(path: str) -> Path:
+def existing(path: str) -> Path:
+    """The file at a path. Raises UsageError when there is none, or nothing in it."""
     file = resolve(path)
     if not exists(file):
         raise UsageError(
@@ -114,7 +115,7 @@ def folder_hint(folder: Path) -> str:
     return f"name the file: {folder / best}{others}"
 
 
-def unpacking(file: Path) -> BinaryIO:
+def unpacking(file: Path) -> io.BufferedIOBase:
     """The file's bytes, unpacked when its name ends in .gz or .zst.
 
     Reading damage raises EOFError, zlib.error or OSError.
@@ -124,7 +125,7 @@ def unpacking(file: Path) -> BinaryIO:
         import pyarrow as pa
 
         return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(file), "rb"), "zstd"))
-    return cast(BinaryIO, gzip.open(file, "rb") if ending == ".gz" else file.open("rb"))
+    return gzip.open(file, "rb") if ending == ".gz" else file.open("rb")
 
 
 @contextmanager
@@ -132,7 +133,7 @@ def opened(file: Path) -> Iterator[BinaryIO]:
     """The file's bytes, unpacked when it is gzipped or in Zstandard. Damage raises UsageError."""
     try:
         with unpacking(file) as stream:
-            yield stream
+            yield cast(BinaryIO, stream)
     except (EOFError, zlib.error, OSError) as error:
         raise UsageError(f"{file}: cannot be read ({one_line(error)})") from error
 

@@ -17,6 +17,7 @@ from pairgen.schema import mend
 from pairgen.sources import Record, read_records, source_identity, source_name
 from pairgen.stage import RowStage
 from pairgen.stages._given import column_of, given_answers
+from pairgen.stages._ids import IdSet
 
 GUESSES = (
     "instruction", "prompt", "question", "text", "messages", "conversation", "conversations",
@@ -52,7 +53,7 @@ class Load(RowStage):
         return source_identity(self.path, self.split, self.revision)
 
     def run(self, rows: Iterator[Any]) -> Iterator[Instruction | Drop]:
-        seen: set[str] = set()
+        seen = IdSet()
         name, empty = source_name(self.path), True
         for record in islice(read_records(self.path, self.split, self.revision), self.limit):
             empty, messages = False, self._messages(record)
@@ -65,17 +66,14 @@ class Load(RowStage):
         if empty:
             raise UsageError(f"{self.path}: holds no rows")
 
-    def _check(self, row: Instruction, where: str, seen: set[str]) -> Instruction | Drop:
+    def _check(self, row: Instruction, where: str, seen: IdSet) -> Instruction | Drop:
         size = sum(len(m.content) for m in row.messages)
         if size > self.max_chars:
             detail = f"{where}: {size:,} characters, the limit is {self.max_chars:,}"
             return Drop(row.id, self.id, "too_long", detail)
         if not row.text.strip():
             return Drop(row.id, self.id, "empty", where)
-        if row.id in seen:
-            return Drop(row.id, self.id, "duplicate", where, failed=False)
-        seen.add(row.id)
-        return row
+        return row if seen.add(row.id) else Drop(row.id, self.id, "duplicate", where, failed=False)
 
     def _messages(self, record: Record) -> Messages:
         value = record.value

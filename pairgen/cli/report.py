@@ -25,9 +25,14 @@ def report(run: Annotated[Path, typer.Argument(help="The run folder.")], json_: 
         raise UsageError(f"{run}: not a run folder (no {CONFIG} in it)")
     first, _, config = path.read_text(encoding="utf-8").partition("\n")
     experiment = parse_experiment(yaml.safe_load(config))
-    plan = program(experiment)
-    records = History(experiment, plan, run).complete()
-    written = write_report(run, summarise(
-        experiment, plan, run, records, command=first.removeprefix("# "), config=config,
-    ))
-    print(json.dumps({"report": str(written), "iterations": len(records)}) if json_ else f"report: {written}")
+    plan, command = program(experiment), first.removeprefix("# ")
+    if experiment.compare is not None:
+        from pairgen.loop.study import study
+
+        compared = study(experiment, plan, run, command=command, config=config)
+        written, found = write_report(run, compared), {"arms": len(compared.arms)}
+    else:
+        records = History(experiment, plan, run).complete()
+        written = write_report(run, summarise(experiment, plan, run, records, command=command, config=config))
+        found = {"iterations": len(records)}
+    print(json.dumps({"report": str(written), **found}) if json_ else f"report: {written}")

@@ -79,6 +79,9 @@ def _work(session: "Session", quiet: bool) -> "Outcome":
 
 
 def _print_result(session: "Session", outcome: "Outcome", report: Path, *, as_json: bool) -> None:
+    if session.experiment.compare is not None:
+        _print_study(session, report, as_json)
+        return
     if as_json:
         print(json.dumps({
             "run": str(session.folder), "report": str(report), "stopped": outcome.stopped,
@@ -97,6 +100,23 @@ def _print_result(session: "Session", outcome: "Outcome", report: Path, *, as_js
         if reference := reference_text(summary):
             console.print()
             console.print(reference)
+    print(f"report: {report}")
+
+
+def _print_study(session: "Session", report: Path, as_json: bool) -> None:
+    """A comparison of objectives: the table of the arms and what may be said of them."""
+    from rich.console import Console
+
+    from pairgen.report.study import study_json, study_table, study_text
+
+    found = session.study()
+    if as_json:
+        print(json.dumps({"run": str(session.folder), "report": str(report), **study_json(found)}))
+        return
+    console = Console()
+    console.print(study_table(found))
+    console.print("mean over seeds and items [95 % interval]; consistent: right in both orders\n")
+    console.print(study_text(found))
     print(f"report: {report}")
 
 

@@ -8,8 +8,10 @@ from pairgen.loop.config import Experiment
 from pairgen.loop.history import Record
 from pairgen.loop.run import Outcome, run_experiment
 from pairgen.loop.steps import program
+from pairgen.loop.study import study
 from pairgen.loop.summary import summarise
 from pairgen.pipeline.sitting import CONFIG, Sitting
+from pairgen.report.study_summary import StudySummary
 from pairgen.report.summary import RunSummary
 
 __all__ = ["CONFIG", "Session", "write_report"]
@@ -30,7 +32,11 @@ class Session(Sitting):
 
     def write_report(self, outcome: Outcome) -> Path:
         """Write the self-contained HTML report; its path."""
-        return write_report(self.folder, self.summary(outcome))
+        return write_report(self.folder, self.summary(outcome) if self.experiment.compare is None else self.study())
+
+    def study(self) -> StudySummary:
+        """The numbers of a comparison of objectives, from its sealed steps."""
+        return study(self.experiment, self.plan, self.folder, command=self.command, config=self.config)
 
     def summary(self, outcome: Outcome) -> RunSummary:
         """The run's numbers, from its sealed steps."""
@@ -40,10 +46,12 @@ class Session(Sitting):
         )
 
 
-def write_report(run: Path, summary: RunSummary) -> Path:
+def write_report(run: Path, summary: RunSummary | StudySummary) -> Path:
     """Write a run's report into its folder; its path."""
     from pairgen.report.run import run_report
+    from pairgen.report.study import study_report
 
     path = run / "report.html"
-    fs.write_atomic(path, run_report(summary).encode("utf-8", "replace"))
+    text = run_report(summary) if isinstance(summary, RunSummary) else study_report(summary)
+    fs.write_atomic(path, text.encode("utf-8", "replace"))
     return path

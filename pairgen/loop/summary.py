@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pairgen import __version__
+from pairgen.evals.benchmark import Benchmark
 from pairgen.loop.config import Experiment
 from pairgen.loop.history import Record, compare
 from pairgen.loop.steps import Program
@@ -42,7 +43,7 @@ def summarise(
         title=f"pairgen: {experiment.name}", command=command, config=config, code_version=__version__,
         suites=_suites(experiment, records),
         iterations=tuple(_iteration(run, plan, record) for record in records),
-        changes=tuple(_changes(experiment, run, plan, records)), flows=tuple(_flows(run, plan)),
+        changes=tuple(_changes(experiment, run, plan, records)), flows=tuple(flows(run, plan)),
         alarms=alarms + ((f"The loop stopped early: {stopped}.",) if stopped else ()),
         samples=tuple(_samples(run, plan, len(records))), reference=_reference(experiment),
     )
@@ -50,14 +51,16 @@ def summarise(
 
 def _suites(experiment: Experiment, records: Sequence[Record]) -> tuple[Suite, ...]:
     benchmarks = experiment.loop.evals if experiment.loop else ()
-    shown = []
-    for benchmark in benchmarks:
-        names = list(records[0].evals.get(benchmark.id, {})) if records else []
-        metrics = tuple(m for m in HEADLINES if m in names) or tuple(names[:3])
-        extra = tuple(m for m in ("sampled_accuracy", "vote_accuracy", "derivation") if m in names)
-        if metrics:
-            shown.append(Suite(benchmark.id, benchmark.label, metrics + extra, goal=benchmark.goal))
-    return tuple(shown)
+    first = records[0].evals if records else {}
+    suites = (shown_suite(benchmark, list(first.get(benchmark.id, {}))) for benchmark in benchmarks)
+    return tuple(suite for suite in suites if suite)
+
+
+def shown_suite(benchmark: Benchmark[Any], names: Sequence[str]) -> Suite | None:
+    """A benchmark with those of its metrics that are shown, the headline first; None where it has none."""
+    metrics = tuple(m for m in HEADLINES if m in names) or tuple(names[:3])
+    extra = tuple(m for m in ("sampled_accuracy", "vote_accuracy", "derivation") if m in names)
+    return Suite(benchmark.id, benchmark.label, metrics + extra, goal=benchmark.goal) if metrics else None
 
 
 def _iteration(run: Path, plan: Program, record: Record) -> IterationSummary:
@@ -104,7 +107,8 @@ def _changes(
             yield Change(benchmark.id, name, difference)
 
 
-def _flows(run: Path, plan: Program) -> Iterator[StepFlow]:
+def flows(run: Path, plan: Program) -> Iterator[StepFlow]:
+    """What every sealed step took in, gave out and paid."""
     rows: dict[str, int] = {}
     for step in plan.steps.values():
         manifest = read_manifest(step.folder(run))

@@ -7,17 +7,17 @@ from markupsafe import Markup
 from pairgen.report.charts import Bars, bar_chart
 from pairgen.report.html import EMPTY, figure, figures, table
 from pairgen.report.numbers import cost, count, duration
-from pairgen.report.summary import LoopRecord, RunSummary
+from pairgen.report.summary import LoopRecord, RunSummary, StepFlow
 
 
-def flow_tables(run: RunSummary) -> Markup:
+def flow_tables(flows: Sequence[StepFlow]) -> Markup:
     """Rows in and out of every step, and why rows left."""
-    if not run.flows:
+    if not flows:
         return EMPTY
-    rows = [[f.step, count(f.rows_in), count(f.rows_out), count(sum(f.drops.values()))] for f in run.flows]
+    rows = [[f.step, count(f.rows_in), count(f.rows_out), count(sum(f.drops.values()))] for f in flows]
     reasons = [
         [flow.step, reason, count(n)]
-        for flow in run.flows for reason, n in sorted(flow.drops.items(), key=lambda item: -item[1])
+        for flow in flows for reason, n in sorted(flow.drops.items(), key=lambda item: -item[1])
     ]
     dropped = table(["step", "reason", "rows"], reasons, "Why rows left", texts=2) if reasons else EMPTY
     return table(["step", "rows in", "rows out", "dropped"], rows) + dropped

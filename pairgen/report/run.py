@@ -27,7 +27,7 @@ def run_report(run: RunSummary) -> str:
         Section("What else changed", metric_curves(run, goal=False), "Skills the loop should not touch."),
         Section("Inside the loop", inside_table(run) + agreement_chart(run), INSIDE),
         Section("Training", training_charts(run)),
-        Section("Rows in, rows out", flow_tables(run), "Rows that left are kept with their reason."),
+        Section("Rows in, rows out", flow_tables(run.flows), "Rows that left are kept with their reason."),
         Section("Time and tokens", price(run)),
         Section("Samples", sample_blocks(run), "Pairs, and what the judge said of them."),
         Section("Configuration", config),

@@ -7,6 +7,7 @@ gets the same reply.
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -102,7 +103,7 @@ class ScriptedConfig(EngineConfig):
 class ScriptedEngine:
     """Answers from a function, or from a list that is used up in order of arrival.
 
-    `known_by` tells one script from another in the identity. `asked` keeps every request, for tests to
+    `known_by` tells one script from another in the identity. `asked` keeps the last requests, for tests to
     look at. An exception of the function's is the engine's.
     """
 
@@ -114,7 +115,7 @@ class ScriptedEngine:
         self._name, self._known_by = name, known_by
         self._weights = weights
         self._latency, self._jitter = latency, jitter
-        self.asked: list[Request] = []
+        self.asked: deque[Request] = deque(maxlen=1000)
 
     @property
     def identity(self) -> JSON:

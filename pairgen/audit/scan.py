@@ -1,0 +1,229 @@
+"""Reading texts at numpy's speed: their words as numbers, and counts of marks, in a few passes over code points.
+
+Texts are joined, taken apart into code points and looked up in one table of character classes. Style, near
+duplicates and n-gram overlap all start from here, so that a text is read once.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Codes = NDArray[np.uint32]
+Classes = NDArray[np.uint8]
+Hashes = NDArray[np.uint64]
+Counts = NDArray[np.int64]
+
+PIECE = 1 << 18
+"""Code points worked on at once: what fits a core's cache. A longer text is cut, a word at the cut in two."""
+_MARGIN = 24
+"""How far marks look ahead: that many line breaks stand behind the last text."""
+MARKS = (
+    "chars", "letters", "newlines", "questions", "exclamations", "emoji", "non_ascii",
+    "list_items", "headers", "fences", "digit_runs",
+)
+"""What is counted in each text. `digit_runs`: runs of digits and what joins them (spaces, dots, dashes, brackets)
+that have seven digits or three dots: where a phone, card or address may stand."""
+
+PLAIN, BLANK, JOINER, BREAK, QUESTION, EXCLAMATION, EMOJI, DIGIT, LETTER, SINGLE = range(10)
+_TOP = 0x20000
+_SINGLES = (  # scripts written without spaces: every letter is a word
+    (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF),
+)
+_EMOJI = ((0x1F300, 0x1F64F), (0x1F680, 0x1F6FF), (0x1F900, 0x1FAFF), (0x2600, 0x27BF), (0x1F1E6, 0x1F1FF))
+_BULLETS = np.isin(np.arange(0x2024), [0x2D, 0x2A, 0x2B, 0x2022])
+_EMOJI_PARTS = (0x1F3FB, 0x1F400)  # skin tones belong to the emoji before them
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """`N` texts: hashes of their `W` lower-case words, text `i` having `words[bounds[i]:bounds[i + 1]]`.
+
+    A word is a run of letters and digits (so "don't" is two), a letter alone in scripts without spaces.
+    `marks` has an `[N]` count for each of `MARKS`.
+    """
+
+    words: Hashes
+    bounds: Counts
+    marks: dict[str, Counts]
+
+    @property
+    def lengths(self) -> Counts:
+        """Words of each text, `[N]`."""
+        return np.diff(self.bounds)
+
+    @property
+    def owners(self) -> Counts:
+        """The text of each word, `[W]`."""
+        return np.repeat(np.arange(len(self.bounds) - 1), self.lengths)
+
+
+_memo: list[tuple[list[str], Scanned]] = []
+
+
+def scanned(texts: list[str]) -> Scanned:
+    """Words and marks of each text. The last three lists are remembered: the sides of one chunk."""
+    for known, result in _memo:
+        if known is texts:
+            return result
+    result = scan(texts)
+    _memo.append((texts, result))
+    del _memo[:-3]
+    return result
+
+
+def scan(texts: list[str]) -> Scanned:
+    """Words and marks of each text, read afresh."""
+    marks = {name: np.zeros(len(texts), np.int64) for name in MARKS}
+    lengths = np.zeros(len(texts), np.int64)
+    words: list[Hashes] = [np.zeros(0, np.uint64)]
+    for owners, pieces in _batches(texts):
+        found = _read(pieces, len(owners))
+        words.append(found.words)
+        np.add.at(lengths, owners, found.lengths)
+        for name, counts in found.marks.items():
+            np.add.at(marks[name], owners, counts)
+    bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    return Scanned(np.concatenate(words), bounds, marks)
+
+
+def _batches(texts: list[str]) -> list[tuple[Counts, list[str]]]:
+    """The texts in lower case, in batches of about `PIECE` code points, with the text each piece is of."""
+    batches: list[tuple[list[int], list[str]]] = []
+    room = 0
+    for index, text in enumerate(texts):
+        lower = text.lower()
+        for start in range(0, max(1, len(lower)), PIECE):
+            piece = lower[start : start + PIECE]
+            if room < len(piece) or not batches:
+                batches.append(([], []))
+                room = PIECE
+            batches[-1][0].append(index)
+            batches[-1][1].append(piece)
+            room -= len(piece) + 1
+    return [(np.array(owners, np.int64), pieces) for owners, pieces in batches]
+
+
+def _read(pieces: list[str], n: int) -> Scanned:
+    """One batch. Every piece is followed by a line break, so that nothing runs over into the next."""
+    joined = "\n".join(pieces) + "\n" * (1 + _MARGIN)
+    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    classes = _classes()[np.minimum(codes, _TOP)]
+    ends = np.cumsum(np.fromiter(map(len, pieces), np.int64, n) + 1)
+    starts = ends - np.array([len(piece) + 1 for piece in pieces])
+    words, first, letters = _words(codes, classes)
+    bounds = np.searchsorted(first, np.append(starts, ends[-1]))
+    marks = _marks(codes, classes, starts, ends)
+    marks["letters"] = np.diff(np.concatenate([[0], np.cumsum(letters)])[bounds])
+    return Scanned(words, bounds, marks)
+
+
+def _words(codes: Codes, classes: Classes) -> tuple[Hashes, Counts, Counts]:
+    """Each word's hash, where it begins and its letters.
+
+    The hash is multilinear (a random factor for each place in the word), then mixed.
+    """
+    at = np.flatnonzero(classes >= DIGIT)
+    if not len(at):
+        return np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    kinds = classes[at]
+    begins = np.ones(len(at), bool)
+    begins[1:] = (np.diff(at) > 1) | (kinds[1:] == SINGLE) | (kinds[:-1] == SINGLE)
+    first = np.flatnonzero(begins)
+    lengths = np.diff(np.append(first, len(at)))
+    place = np.arange(len(at)) - np.repeat(first, lengths)
+    return mixed(np.add.reduceat(codes[at] * _factors()[place & 63], first)), at[first], lengths
+
+
+def _marks(codes: Codes, classes: Classes, starts: Counts, ends: Counts) -> dict[str, Counts]:
+    def per_text(at: Counts) -> Counts:
+        found = np.searchsorted(at, ends) - np.searchsorted(at, starts)
+        return found.astype(np.int64)
+
+    at = np.flatnonzero((classes >= BREAK) & (classes <= DIGIT))
+    kinds = classes[at]
+    breaks = at[kinds == BREAK]
+    lines = np.concatenate([[0], breaks[:-_MARGIN] + 1])
+    marks = {name: per_text(found) for name, found in _line_marks(codes, classes, lines).items()}
+    return marks | {
+        "chars": ends - starts - 1,
+        "newlines": per_text(breaks) - 1,
+        "questions": per_text(at[kinds == QUESTION]),
+        "exclamations": per_text(at[kinds == EXCLAMATION]),
+        "emoji": per_text(at[kinds == EMOJI]),
+        "non_ascii": per_text(np.flatnonzero(codes > 127)),
+        "digit_runs": per_text(_digit_runs(codes, classes, at[kinds == DIGIT])),
+    }
+
+
+def _line_marks(codes: Codes, classes: Classes, lines: Counts) -> dict[str, Counts]:
+    """Where lines are list items, headings or code fences, as Markdown has them (indented by 12 at most)."""
+    at = lines.copy()
+    for _ in range(12):
+        at += classes[at] == BLANK
+    sign, then = codes[at], classes[at + 1]
+    bullet = _BULLETS[np.minimum(sign, 0x2023)] & (then == BLANK)
+    point = at + 1
+    for _ in range(2):
+        point += classes[point] == DIGIT
+    dot = (codes[point] == 0x2E) | (codes[point] == 0x29)
+    number = (classes[at] == DIGIT) & dot & (classes[point + 1] == BLANK)
+    after = at.copy()
+    for _ in range(6):
+        after += codes[after] == 0x23
+    header = (sign == 0x23) & (classes[after] == BLANK)
+    fence = ((sign == 0x60) | (sign == 0x7E)) & (codes[at + 1] == sign) & (codes[at + 2] == sign)
+    return {"list_items": at[bullet | number], "headers": at[header], "fences": at[fence]}
+
+
+def _digit_runs(codes: Codes, classes: Classes, at: Counts) -> Counts:
+    """Where a run begins that has seven digits or three dots, of the digits at `at`.
+
+    Digits are of one run when there are at most two joiners and nothing else between them.
+    """
+    if not len(at):
+        return at
+    gaps = np.diff(at)
+    between = np.ones(len(gaps), bool)
+    for step in (1, 2):
+        kinds = classes[at[:-1] + step]
+        between &= (gaps <= step) | (kinds == JOINER) | (kinds == BLANK)
+    first = np.flatnonzero(np.concatenate([[True], (gaps > 3) | ~between]))
+    digits = np.diff(np.append(first, len(at)))
+    dots = np.add.reduceat(np.concatenate([[False], (gaps == 2) & (codes[at[1:] - 1] == 0x2E)]), first, dtype=np.int64)
+    return at[first[(digits >= 7) | (dots >= 3)]]
+
+
+def mixed(values: Hashes) -> Hashes:
+    """Every bit of each hash made to depend on every other (the finaliser of splitmix64, Steele et al. 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(values ^ (values >> np.uint64(31)))
+
+
+@cache
+def _factors() -> Hashes:
+    return np.random.default_rng(13).integers(1, 1 << 63, 64, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+
+
+@cache
+def _classes() -> Classes:
+    """The class of every code point below `_TOP`; those above (rare ideographs) stand alone as words."""
+    table = np.zeros(_TOP + 1, np.uint8)
+    signs = [chr(code) for code in range(_TOP)]
+    table[[code for code, sign in enumerate(signs) if sign.isalnum()]] = LETTER
+    table[[code for code, sign in enumerate(signs) if sign.isdecimal()]] = DIGIT
+    for low, high in _SINGLES:
+        part = table[low : high + 1]
+        part[part == LETTER] = SINGLE
+    for low, high in _EMOJI:
+        table[low : high + 1] = EMOJI
+    table[_EMOJI_PARTS[0] : _EMOJI_PARTS[1]] = PLAIN
+    table[[ord(sign) for sign in " \t\u00a0"]] = BLANK
+    table[[ord(sign) for sign in ".-()/+\u2013\u2011"]] = JOINER
+    table[ord("\n")] = BREAK
+    table[[ord(sign) for sign in "?？؟"]] = QUESTION
+    table[[ord(sign) for sign in "!！"]] = EXCLAMATION
+    table[_TOP] = SINGLE
+    return table

@@ -6,6 +6,7 @@ nan where there is no value). It runs in worker processes, so it holds no state.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,3 +37,11 @@ class Columns:
 
 
 Measure = Callable[[Columns], Measured]
+
+
+class Named(Protocol):
+    """What summaries read: the columns of all rows, one at a time. `row` is the row number in the source."""
+
+    def column(self, name: str) -> NDArray[np.generic]: ...
+
+    def __len__(self) -> int: ...

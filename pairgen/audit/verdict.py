@@ -1,0 +1,192 @@
+"""The verdict in plain words: what is good, what will bite, what to filter. Worst first.
+
+Nothing is claimed that the interval does not carry: a limit counts as passed when the whole interval is past
+it. The limits, with their reasons, are in `limits`.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+
+from pairgen.audit import limits
+from pairgen.audit.findings import Weighed, count, filtered, hundred, level_of, named, of, percent, spread
+from pairgen.audit.leanings import length, predictable, styles
+from pairgen.audit.limits import DEFECTS, LIMITS, Defect
+from pairgen.audit.stats import Interval
+from pairgen.audit.summary import TABLE_1, DatasetAudit, Finding, Level, Rate, Stat
+
+ORDER: tuple[Level, ...] = ("bad", "warn", "note", "good")
+
+
+def findings(audit: DatasetAudit) -> tuple[Finding, ...]:
+    """Every finding about a dataset, by level, then by weight. `audit.findings` is not read."""
+    if not audit.pairs:
+        text = f"None of the {count(audit.rows)} rows could be read as a pair."
+        return (Finding("bad", "No pairs", text),)
+    found: list[Weighed] = []
+    for part in (_size, _unreadable, _contrast, length, styles, predictable, _scores, _hygiene, _groups,
+                 _languages, _model):
+        found += part(audit)
+    found.sort(key=lambda one: (ORDER.index(one.finding.level), -one.weight))
+    return tuple(one.finding for one in found)
+
+
+def together(found: Iterable[Finding]) -> str | None:
+    """One expression for `--filter` that does what all of these advise; None where none does."""
+    parts = list(dict.fromkeys(f.filter for f in found if f.filter))
+    return " and ".join(parts) or None
+
+
+def _size(audit: DatasetAudit) -> Iterator[Weighed]:
+    n = audit.pairs
+    if n >= limits.SOME:
+        return
+    margin = 98 / math.sqrt(n)
+    text = f"Shares of {count(n)} pairs are known to ± {margin:.0f} points at best"
+    few = n < limits.FEW
+    end = ": too few to say more than the obvious." if few else ": mind the intervals."
+    yield Weighed(1.0, Finding("warn" if few else "note", "Few pairs", text + end))
+
+
+def _unreadable(audit: DatasetAudit) -> Iterator[Weighed]:
+    unread = sum(audit.bad.values())
+    if not unread:
+        return
+    worst = max(audit.bad, key=lambda reason: audit.bad[reason])
+    text = (
+        f"{of(unread, audit.rows, 'rows')} cannot be read as a pair, most often for: {worst} "
+        f"({count(audit.bad[worst])}). They are left out of every number here."
+    )
+    share = unread / audit.rows
+    yield Weighed(share, Finding(level_of(share, LIMITS["unreadable"]), "Unreadable rows", text))
+
+
+def _contrast(audit: DatasetAudit) -> Iterator[Weighed]:
+    jaccard = named(audit.contrast, "jaccard")
+    if jaccard is not None and jaccard.n > 1:
+        yield _overlap(audit, jaccard)
+    edits = named(audit.contrast, "lev_norm")
+    if edits is not None and edits.median < limits.EDITS:
+        yield Weighed(0.5, Finding(
+            "note", "Pairs are a few edits apart",
+            f"Half of the pairs differ in less than {edits.median:.1%} of their characters: what is learnt sits in "
+            "a few tokens, and whatever the two sides share cancels in losses on differences.",
+        ))
+
+
+def _overlap(audit: DatasetAudit, jaccard: Stat) -> Weighed:
+    """Where Jaccard stands among the sets of Table 1, as far as a tokenizer leaves that open."""
+    said = f"Jaccard is {hundred(jaccard.mean)} [{hundred(jaccard.low)}, {hundred(jaccard.high)}]"
+    clair, least = TABLE_1[0], min(TABLE_1, key=lambda p: p.jaccard)
+    if jaccard.low >= limits.CLOSE:
+        text = (
+            f"{said}: the two answers share as many words as those of CLAIR ({hundred(clair.jaccard)}) or more, "
+            "so what differs is mostly what was meant to."
+        )
+        return Weighed(jaccard.mean, Finding("good", "Contrast is focused", text))
+    if jaccard.high < limits.FAR:
+        text = (
+            f"{said}, below the least contrastive set of the paper ({least.name}, {hundred(least.jaccard)}) with "
+            "any tokenizer: two answers that share little differ in everything at once, and the label says too "
+            "little about what made one better."
+        )
+        return Weighed(1 - jaccard.mean, filtered(audit, "warn", "Little in common", text, "jaccard", 0.1, None))
+    text = (
+        f"{said}, within the sets of the paper ({hundred(least.jaccard)} {least.name} to "
+        f"{hundred(clair.jaccard)} {clair.name}). A tokenizer alone moves it by a factor of {limits.SLACK:.1f}."
+    )
+    return Weighed(0.1, Finding("note", "Contrast is ordinary", text))
+
+
+
+
+
+
+def _scores(audit: DatasetAudit) -> Iterator[Weighed]:
+    margin = named(audit.scores, "score_margin")
+    if margin is None or margin.n < 2:
+        return
+    said = f"Chosen scores {margin.mean:+.2f} [{margin.low:+.2f}, {margin.high:+.2f}] above rejected on average"
+    if margin.high < 0:
+        text = f"{said}: the sides look swapped, or a low score means good here."
+        yield Weighed(1.0, Finding("bad", "Scores contradict the labels", text, "score_margin>0"))
+    elif margin.p10 < 0:
+        text = f"{said}, but in a tenth of the pairs or more the chosen answer has the lower score."
+        yield Weighed(0.1, Finding("warn", "Some scores contradict the labels", text, "score_margin>0"))
+    elif margin.p10 <= 0:
+        text = f"{said}, but in a tenth of the pairs or more the two are scored alike: their labels are chance."
+        yield Weighed(0.1, Finding("warn", "Ties by score", text, "score_margin>0"))
+
+
+def _hygiene(audit: DatasetAudit) -> Iterator[Weighed]:
+    found = [rate for rate in audit.hygiene if rate.count and rate.n]
+    for rate in found:
+        defect = DEFECTS.get(rate.name) or Defect(rate.label, "{n}.", limits.NEVER, limits.NEVER, drop=False)
+        yield Weighed(rate.count / rate.n, _defect(rate, defect))
+    clean = [rate for rate in audit.hygiene if not rate.count and rate.n]
+    if clean and not any(_share_level(r, DEFECTS[r.name]) != "note" for r in found if r.name in DEFECTS):
+        most = max(rate.high for rate in clean)
+        text = (
+            f"{len(clean)} of {len(audit.hygiene)} checks found nothing: each is in fewer than "
+            f"{percent(most)} of pairs like these."
+        )
+        yield Weighed(0.0, Finding("good", "Clean", text))
+
+
+def _defect(rate: Rate, defect: Defect) -> Finding:
+    text = defect.text.replace("{n}", of(rate.count, rate.n, "pairs"))
+    shown = ", ".join(map(str, rate.rows[:5])) + (", …" if rate.count > len(rate.rows[:5]) else "")
+    rows = f" Row{'s' if rate.count > 1 else ''} {shown}" if rate.rows else ""
+    rows += "." if rows and not rows.endswith("…") else ""
+    return Finding(_share_level(rate, defect), defect.title, text + rows, f"{rate.name}==0" if defect.drop else None)
+
+
+def _share_level(rate: Rate, defect: Defect) -> Level:
+    share = rate.count / rate.n if rate.n else 0.0
+    return "bad" if share > defect.bad else "warn" if share > defect.warn else "note"
+
+
+def _groups(audit: DatasetAudit) -> Iterator[Weighed]:
+    """The group whose contrast is farthest from the whole, where their intervals do not meet."""
+    whole = named(audit.contrast, "jaccard")
+    found = [
+        (abs(stat.mean - whole.mean), group.name, stat)
+        for group in audit.groups if group.n >= limits.GROUP_ROWS and len(audit.groups) > 1
+        if whole and (stat := named(group.stats, "jaccard")) and (stat.low > whole.high or stat.high < whole.low)
+    ]
+    if not found or whole is None:
+        return
+    gap, name, stat = max(found, key=lambda one: one[0])
+    text = (
+        f"{len(found)} of {len(audit.groups)} groups differ from the whole; the farthest is {name or 'unnamed'} with "
+        f"Jaccard {hundred(stat.mean)} [{hundred(stat.low)}, {hundred(stat.high)}] against {hundred(whole.mean)} "
+        f"({count(stat.n)} pairs). Means over all of them describe none."
+    )
+    yield Weighed(gap, Finding("note", "Groups differ", text))
+
+
+def _languages(audit: DatasetAudit) -> Iterator[Weighed]:
+    total = sum(audit.languages.values())
+    if not total:
+        return
+    main = max(audit.languages, key=lambda name: audit.languages[name])
+    other = 1 - audit.languages[main] / total
+    if other > LIMITS["language"].note:
+        named = sorted(audit.languages.items(), key=lambda item: -item[1])[:4]
+        text = "Texts are " + ", ".join(f"{name} {percent(n / total)}" for name, n in named) + "."
+        yield Weighed(other, Finding("note", "Several languages", text))
+
+
+def _model(audit: DatasetAudit) -> Iterator[Weighed]:
+    for advice in audit.advice:
+        yield Weighed(1.0, Finding("note", "Objective", advice))
+    judged = next((r for r in audit.model_rates if r.name == "judge_prefers_chosen" and r.n), None)
+    if judged is None:
+        return
+    said = f"The judge prefers the chosen answer in {percent(judged.count / judged.n)} "
+    said += f"{spread(Interval(judged.low, judged.high))} of {count(judged.n)} pairs"
+    if judged.high < 0.5:
+        yield Weighed(1.0, Finding("bad", "The judge disagrees", f"{said}: labels swapped, or a judge that is."))
+    elif judged.low > 0.5:
+        yield Weighed(0.5, Finding("good", "The judge agrees", f"{said}."))
+    else:
+        yield Weighed(0.5, Finding("note", "The judge cannot tell", f"{said}: no different from a coin."))

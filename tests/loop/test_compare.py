@@ -34,7 +34,8 @@ def study_tree() -> dict[str, Any]:
     config["compare"] = {
         "seeds": [0, 1], "train_on": ["judgments"], "probe": "probe",
         "train": {"batch_size": 4, "max_steps": 3, "heldout_every": 1},
-        "arms": {"sft": {"objective": "sft", "learning_rate": 1e-3}, "rpo": {"objective": "rpo", "learning_rate": 3e-4}},
+        "arms": {"sft": {"objective": "sft", "learning_rate": 1e-3},
+                 "rpo": {"objective": "rpo", "learning_rate": 3e-4}},
         "evals": evals,
     }
     return config

@@ -2,17 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pairgen import fs
 from pairgen.loop.config import Experiment
 from pairgen.loop.history import Record
 from pairgen.loop.run import Outcome, run_experiment
 from pairgen.loop.steps import program
-from pairgen.loop.study import study
-from pairgen.loop.summary import summarise
 from pairgen.pipeline.sitting import CONFIG, Sitting
-from pairgen.report.study_summary import StudySummary
-from pairgen.report.summary import RunSummary
+
+if TYPE_CHECKING:
+    from pairgen.report.study_summary import StudySummary
+    from pairgen.report.summary import RunSummary
 
 __all__ = ["CONFIG", "Session", "write_report"]
 
@@ -34,22 +35,27 @@ class Session(Sitting):
         """Write the self-contained HTML report; its path."""
         return write_report(self.folder, self.summary(outcome) if self.experiment.compare is None else self.study())
 
-    def study(self) -> StudySummary:
+    def study(self) -> "StudySummary":
         """The numbers of a comparison of objectives, from its sealed steps."""
+        from pairgen.loop.study import study
+
         return study(self.experiment, self.plan, self.folder, command=self.command, config=self.config)
 
-    def summary(self, outcome: Outcome) -> RunSummary:
+    def summary(self, outcome: Outcome) -> "RunSummary":
         """The run's numbers, from its sealed steps."""
+        from pairgen.loop.summary import summarise
+
         return summarise(
             self.experiment, self.plan, self.folder, outcome.iterations, command=self.command,
             config=self.config, stopped=outcome.stopped,
         )
 
 
-def write_report(run: Path, summary: RunSummary | StudySummary) -> Path:
+def write_report(run: Path, summary: "RunSummary | StudySummary") -> Path:
     """Write a run's report into its folder; its path."""
     from pairgen.report.run import run_report
     from pairgen.report.study import study_report
+    from pairgen.report.summary import RunSummary
 
     path = run / "report.html"
     text = run_report(summary) if isinstance(summary, RunSummary) else study_report(summary)

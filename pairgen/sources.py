@@ -115,7 +115,7 @@ def folder_hint(folder: Path) -> str:
     return f"name the file: {folder / best}{others}"
 
 
-def unpacking(file: Path) -> io.BufferedIOBase:
+def unpacking(file: Path) -> gzip.GzipFile | io.BufferedReader:
     """The file's bytes, unpacked when its name ends in .gz or .zst.
 
     Reading damage raises EOFError, zlib.error or OSError.

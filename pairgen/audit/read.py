@@ -1,0 +1,197 @@
+"""Any preference dataset as chunks of pairs: a run or step of pairgen, a file, a saved or a hub dataset.
+
+A source is recognised from its first records and then read as often as one likes, always in the same order.
+A row that is no pair is counted with its number and its reason, and the rest goes on; only a source without
+one readable pair is an error.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from pairgen.audit.batches import read_batches, rows_of
+from pairgen.audit.cells import Bad
+from pairgen.audit.columns import Columns
+from pairgen.audit.halves import Halves
+from pairgen.audit.pairs import Half, Sides
+from pairgen.audit.places import Place, find
+from pairgen.audit.raw import Raw, hub_rows, text_rows
+from pairgen.audit.shapes import Shape, recognise
+from pairgen.audit.summary import BadRow
+from pairgen.errors import UsageError, nearest
+
+CHUNK = 1000
+"""Pairs of a chunk."""
+SAMPLE = 100
+"""Records a format is recognised by."""
+SHOWN = 5
+"""Bad rows kept of each reason."""
+GROUPS = ("subset", "source", "category", "dataset", "bias", "task", "domain", "construction", "kind")
+"""Columns that say where a row comes from, the first that tells rows apart wins; `by` comes before them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A pair and the rows it stands in: its own, and for a pair of two halves the other one's."""
+
+    row: int
+    sides: Sides
+    group: str
+    other: int = 0
+
+
+@dataclass(slots=True)
+class Source:
+    """An opened dataset. `format` says what it was recognised as and what is taken for better.
+
+    What a pass has seen is kept: `rows` read, `pairs` made of them, and of the others `bad` by reason, with the
+    first `bad_rows` of each. A new pass begins from nothing.
+    """
+
+    name: str
+    path: str
+    place: Place
+    shape: Shape
+    group: str = ""
+    chunk: int = CHUNK
+    rows: int = 0
+    pairs: int = 0
+    bad: Counter[str] = field(default_factory=Counter)
+    bad_rows: list[BadRow] = field(default_factory=list)
+
+    @property
+    def format(self) -> str:
+        """For a report: `preference (prompt = question, chosen, rejected); grouped by source`."""
+        parts = [str(self.shape), self.place.note, f"grouped by {self.group}" if self.group else ""]
+        return "; ".join(part for part in parts if part)
+
+    def chunks(self) -> Iterator[Columns]:
+        """All pairs, `chunk` at a time, in the order of the source. Raises UsageError when there is none."""
+        found = self.sightings()
+        while piece := list(islice(found, self.chunk)):
+            yield _columns(piece)
+
+    def sightings(self) -> Iterator[Sighting]:
+        """All pairs one by one; the same pairs as `chunks` in the same order, with the rows they stand in."""
+        self.rows, self.pairs, self.bad, self.bad_rows = 0, 0, Counter(), []
+        with Halves() as halves:
+            for raw in rows_at(self.place):
+                found = self._read(raw, halves)
+                if found is not None:
+                    self.pairs += 1
+                    yield found
+            for row in halves.left():
+                self._count(row, "unpaired", "no answer to its prompt with the other label")
+        self.bad_rows.sort(key=lambda bad: bad.row)
+        if not self.pairs:
+            counts = ", ".join(f"{reason} {count:,}" for reason, count in self.bad.most_common()) or "no rows"
+            first = f"; row {self.bad_rows[0].row}: {self.bad_rows[0].detail}" if self.bad_rows else ""
+            raise UsageError(f"{self.path}: holds no pair an audit can read: {counts}{first}")
+
+    def _read(self, raw: Raw, halves: Halves) -> Sighting | None:
+        """The pair that a row makes or completes, None for a row that makes none."""
+        self.rows += raw.lost
+        if raw.record is None:
+            self._count(raw.row, raw.reason, raw.detail, raw.lost)
+            return None
+        try:
+            found = self.shape.build(raw.record, self.shape.parts)
+        except (Bad, RecursionError) as why:
+            self._count(raw.row, *(why.args if isinstance(why, Bad) else ("nested too deep", "")))
+            return None
+        group = _name(_value(raw.record, self.group)) if self.group else ""
+        if isinstance(found, Half):
+            return _of_halves(halves, raw.row, found, group)
+        return Sighting(raw.row, found, group)
+
+    def _count(self, row: int, reason: str, detail: str, lost: int = 1) -> None:
+        self.bad[reason] += lost
+        if sum(bad.reason == reason for bad in self.bad_rows) < SHOWN:
+            self.bad_rows.append(BadRow(row, reason, detail[:200]))
+
+
+def open_source(path: str, *, split: str = "train", revision: str | None = None,
+                columns: Mapping[str, str] | None = None, by: str | None = None, chunk: int = CHUNK) -> Source:
+    """Recognise what is at a path or hub name. `columns` says which column plays a part, `by` which one groups rows.
+
+    Raises UsageError when nothing in it can be read as preference data.
+    """
+    place = find(str(path), split, revision)
+    sample = [raw.record for raw in islice(rows_at(place), SAMPLE) if raw.record is not None]
+    if not sample:
+        sample = [raw.record for raw in rows_at(place) if raw.record is not None][:1]
+    if not sample:
+        raw = next(rows_at(place), None)
+        why = f"; row {raw.row}: {raw.reason} {raw.detail}".rstrip() if raw else ": it is empty"
+        raise UsageError(f"{path}: no row can be read{why}")
+    shape = recognise(str(path), sample, columns or {})
+    return Source(place.name, str(path), place, shape, _group(str(path), sample, by, shape), chunk)
+
+
+def rows_at(place: Place) -> Iterator[Raw]:
+    """The rows of a place as they stand, good and bad. Raises UsageError when it is not of its kind at all."""
+    if place.kind == "hub":
+        return hub_rows(place)
+    if place.kind in ("lines", "json", "cells"):
+        return text_rows(place)
+    return (raw for piece in read_batches(place) for raw in rows_of(piece))
+
+
+def _of_halves(halves: Halves, row: int, half: Half, group: str) -> Sighting | None:
+    partner = halves.partner(row, half)
+    if partner is None:
+        return None
+    good, bad = (half.completion, partner.completion) if half.desirable else (partner.completion, half.completion)
+    return Sighting(row, Sides(half.prompt, good, bad), group, partner.row)
+
+
+def _columns(found: list[Sighting]) -> Columns:
+    sides = [one.sides for one in found]
+    return Columns(
+        np.array([one.row for one in found], np.int64), [s.prompt for s in sides], [s.chosen for s in sides],
+        [s.rejected for s in sides], [one.group for one in found],
+        np.array([s.chosen_score for s in sides], np.float64), np.array([s.rejected_score for s in sides], np.float64),
+    )
+
+
+# --- groups -------------------------------------------------------------------------------------------
+
+
+def _group(path: str, sample: list[dict[str, Any]], by: str | None, shape: Shape) -> str:
+    """The column that groups rows: the one asked for, or the first usual one that tells rows apart."""
+    names = {str(name) for record in sample for name in record} | set(_nested(sample[0]))
+    if by is not None:
+        if by not in names:
+            raise UsageError(f"{path}: --by {by}: no such column; {nearest(by, names)}")
+        return by
+    usual = [name for group in GROUPS for name in (group, f"instruction.{group}", f"pair.{group}") if name in names]
+    return next((name for name in usual if name not in shape.parts.values() and _groups(sample, name)), "")
+
+
+def _nested(record: Mapping[str, Any]) -> list[str]:
+    """`instruction.category` of a pair, one level down."""
+    return [f"{name}.{inner}" for name, value in record.items() if isinstance(value, dict) for inner in value]
+
+
+def _value(record: Mapping[str, Any], name: str) -> Any:
+    if name in record:
+        return record[name]
+    outer, _, inner = name.partition(".")
+    value = record.get(outer)
+    return value.get(inner) if isinstance(value, dict) else None
+
+
+def _groups(sample: list[dict[str, Any]], name: str) -> bool:
+    """Whether a column names groups: short texts, each of which stands in two rows on average."""
+    values = [value for record in sample if (value := _value(record, name)) is not None]
+    if not values or not all(isinstance(value, str) and len(value) <= 80 for value in values):
+        return False
+    return len(values) < 4 or 2 * len(set(values)) <= len(values)
+
+
+def _name(value: Any) -> str:
+    return "" if value is None else str(value)[:80]

@@ -34,7 +34,8 @@ class Request:
     """Ask for samples `first .. first + n - 1` of a conversation.
 
     Sample i is drawn with seed `seed + i`, so asking for 4 and later for 4 more gives the same
-    eight texts as asking for 8 at once.
+    eight texts as asking for 8 at once. `logprobs` asks for the log-probabilities of so many of the
+    likeliest first tokens. A conversation whose last turn is the assistant's is continued in that turn.
     """
 
     messages: Messages
@@ -42,19 +43,22 @@ class Request:
     seed: int
     n: int = 1
     first: int = 0
+    logprobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One sample. `finish` is stop | length | content_filter; token counts are the engine's own.
 
-    `prompt_tokens` is charged to the first sample of a request, 0 on the others.
+    `prompt_tokens` is charged to the first sample of a request, 0 on the others. `first_logprobs` are the
+    likeliest first tokens with their natural log-probabilities at temperature 1, where they were asked for.
     """
 
     text: str
     finish: str
     prompt_tokens: int
     completion_tokens: int
+    first_logprobs: tuple[tuple[str, float], ...] | None = None
 
 
 class Tariff(Protocol):

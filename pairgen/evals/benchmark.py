@@ -5,8 +5,8 @@ asked several times (both orders, many samples) the unit stays the unit: its rep
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
@@ -170,6 +170,14 @@ class Benchmark(Frozen, Generic[I]):
         """Every number of the benchmark, from any set of its rows. Pure."""
         raise TypeError(f"benchmark {self.use!r} has no metrics")
 
+    def official(self, rows: Sequence[EvalItem]) -> dict[str, Estimate]:
+        """The benchmark's own published numbers, under its own names; merged into `metrics`. Pure."""
+        return {}
+
+    def missing(self, rows: Sequence[EvalItem]) -> tuple[str, ...]:
+        """The subsets without which the benchmark has no overall number."""
+        return ()
+
     def gold(self) -> list[Known]:
         """Replies whose metrics are known, for `self_check`."""
         raise TypeError(f"benchmark {self.use!r} has no self-check")
@@ -211,6 +219,22 @@ def estimate_clustered(clusters: Iterable[Sequence[float | None]]) -> Estimate:
         return Estimate(mean, None, 1, unscored)
     squares = math.fsum(math.fsum(value - mean for value in cluster) ** 2 for cluster in scored)
     return Estimate(mean, math.sqrt(squares * n / (n - 1)) / size, n, unscored)
+
+
+def estimate_rows(
+    rows: Iterable[EvalItem], values: Callable[[EvalItem], Sequence[float | None]],
+) -> Estimate:
+    """The mean over all values of all rows; rows of one cluster (a prompt) are one unit.
+
+    `unscored` counts rows without any value, whatever cluster they are in.
+    """
+    clusters: dict[object, list[float | None]] = {}
+    unscored = 0
+    for place, row in enumerate(rows):
+        found = values(row)
+        unscored += all(value is None for value in found)
+        clusters.setdefault(place if row.cluster is None else row.cluster, []).extend(found)
+    return replace(estimate_clustered(clusters.values()), unscored=unscored)
 
 
 def bootstrap_difference(after: Scores, before: Scores, seed: int = 0, rounds: int = 10_000) -> Difference:

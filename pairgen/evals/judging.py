@@ -1,161 +1,115 @@
 """Pairwise judging: every pair is shown in both orders, and the numbers say what the order did.
 
-Rules, the same everywhere. A reply with no clear verdict is a wrong one, in every accuracy and in
-consistency; the parse rate stands beside them. The unit is the pair: its judgments are one cluster.
-A vote pools the samples of both orders, so that a preference for a slot cancels out; an exact tie is
-worth one half (its expected value by a coin) and is counted; a vote with no verdict at all is wrong.
+`orders: random` shows each pair once, in an order drawn by its content: half the cost, and nothing is
+known of what the order did. `verdict: logits` takes the probability of the verdict's letter, where the
+prompt makes a judge answer with the letter alone. `verdict: ratings` has each answer rated by itself and
+compares: such rows have scores and no order.
 """
 
-from collections.abc import Callable, Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
-from pydantic import field_validator
+from pydantic import model_validator
 
-from pairgen.engine import Completion, Request
-from pairgen.evals.benchmark import (
-    Estimate,
-    EvalItem,
-    EvalReply,
-    Known,
-    SampledBenchmark,
-    estimate,
-    estimate_clustered,
-    said,
-)
+from pairgen.engine import Completion
+from pairgen.evals.asking import JudgedBenchmark, View, Way, conversation, needs_part, render
+from pairgen.evals.benchmark import Estimate, EvalItem, EvalReply, Known, said
 from pairgen.evals.items import PairItem
-from pairgen.parsers import read_verdict
-from pairgen.prompts import Prompt, PromptFile, shipped
+from pairgen.evals.slices import judge_metrics, pair_accuracy, vote
+from pairgen.evals.verdicts import rated_scores
+from pairgen.parsers.verdicts import FORMATS, RATINGS, TIE
 from pairgen.records import ORDERS, Messages, Order, gold_label
 from pairgen.stage import row_seed
 
-FILLS = frozenset({"instruction", "answer_a", "answer_b"})
+__all__ = ["PairBenchmark", "judge_metrics", "pair_accuracy", "vote"]
 
 
-class PairBenchmark(SampledBenchmark[PairItem]):
-    """Pairs judged with a prompt in both orders. A suite says what the pairs are."""
+class PairBenchmark(JudgedBenchmark[PairItem]):
+    """Pairs judged with a prompt. A suite says what the pairs are.
+
+    `low` and `high` are the scale of `verdict: ratings`.
+    """
 
     version: ClassVar[int] = 1
+    fills: ClassVar[frozenset[str]] = frozenset(
+        {"instruction", "answer_a", "answer_b", "answer", "reference", "rubric"}
+    )
 
-    prompt: Prompt = shipped("judge.md")
+    orders: Literal["both", "random"] = "both"
+    verdict: Way = "text"
+    low: int = 1
+    high: int = 10
 
-    @field_validator("prompt")
-    @classmethod
-    def _can_be_filled(cls, prompt: PromptFile) -> PromptFile:
-        if strange := set(prompt.vars) - FILLS:
-            raise ValueError(f"{prompt.name} asks for {sorted(strange)}; a judge prompt has {sorted(FILLS)}")
-        return prompt
+    @model_validator(mode="after")
+    def _reads_what_it_asks(self) -> "PairBenchmark":
+        needs_part(self.prompt, self.verdict)
+        if self.verdict == "logits" and self.votes:
+            raise ValueError("votes: `verdict: logits` reads the probabilities themselves; there is nothing to sample")
+        return self
 
-    def ask(self, item: PairItem) -> list[Request]:
-        return [
-            Request(self._shown(item, order), sampling, row_seed(self.seed, item.id, mode, order), n=n)
-            for mode, (sampling, n) in self.modes().items() for order in ORDERS
-        ]
+    def views(self, item: PairItem) -> list[View]:
+        if self.verdict == "ratings":
+            return [
+                View(str(place), self._shown(item, answer=answer), "", self.prompt, "ratings", self.low, self.high)
+                for place, answer in enumerate((item.chosen, item.rejected))
+            ]
+        return [self._view(item, order) for order in self.orders_of(item)]
 
-    def read(self, item: PairItem, replies: list[list[Completion]]) -> EvalItem:
-        asked = [(mode, order) for mode in self.modes() for order in ORDERS]
-        marked = tuple(
-            self._mark(item, mode, order, sample, reply)
-            for (mode, order), samples in zip(asked, replies, strict=True)
-            for sample, reply in enumerate(samples)
+    def orders_of(self, item: PairItem) -> tuple[Order, ...]:
+        """The orders in which an item is shown."""
+        return ORDERS if self.orders == "both" else (ORDERS[row_seed(self.seed, item.id, "order") % 2],)
+
+    def row(self, item: PairItem, replies: tuple[EvalReply, ...]) -> EvalItem:
+        return EvalItem(
+            item.id, item.group, item.instruction, (item.chosen, item.rejected), replies, right=0 if item.tie else 1,
+            scores=rated_scores(replies, 2) if self.verdict == "ratings" else (), cluster=item.cluster,
         )
-        return EvalItem(item.id, item.group, item.instruction, (item.chosen, item.rejected), marked)
-
-    def derivation(self, item: PairItem, text: str) -> bool | None:
-        """Whether the reasoning of a judgment is right; None where that cannot be known."""
-        return None
 
     def score(self, row: EvalItem) -> float | None:
-        """The greedy accuracy of a pair over both orders."""
+        """The greedy accuracy of a pair over the orders it was shown in."""
         return pair_accuracy(row, "greedy")
 
     def metrics(self, rows: Sequence[EvalItem]) -> dict[str, Estimate]:
-        return judge_metrics(rows)
+        return judge_metrics(rows) | self.official(rows)
 
     def gold(self) -> list[Known]:
+        if self.prompt.pattern is not None:
+            return []  # how a reply looks that matches is not known
+        both = self.verdict != "ratings" and self.orders == "both"
         return [
-            self._known("right", "[[A]]", "[[B]]", {"accuracy": 1, "consistent_accuracy": 1}),
-            self._known("slot", "[[A]]", "[[A]]", {"accuracy": 0.5, "consistency": 0, "first_slot": 1}),
-            self._known("wrong", "[[B]]", "[[A]]", {"accuracy": 0, "consistency": 1, "parse_rate": 1}),
-            self._known("mute", "A or B?", "[[A]] [[B]]", {"accuracy": 0, "consistency": 0, "parse_rate": 0}),
+            self._known("right", 1, {"accuracy": 1} | ({"consistent_accuracy": 1} if both else {})),
+            self._known("wrong", -1, {"accuracy": 0, "parse_rate": 1} | ({"consistency": 1} if both else {})),
+            self._known("mute", None, {"accuracy": 0, "parse_rate": 0} | ({"consistency": 0} if both else {})),
+            *([self._known("slot", 0, {"accuracy": 0.5, "consistency": 0, "first_slot": 1})] if both else []),
         ]
 
-    def _known(self, name: str, first: str, second: str, expected: dict[str, float]) -> Known:
-        item = PairItem(name, "self-check", "question", "the better answer", "the worse answer")
-        replies = [[said(text)] * n for _, n in self.modes().values() for text in (first, second)]
-        return Known(item, replies, expected)
-
-    def _shown(self, item: PairItem, order: Order) -> Messages:
-        a, b = (item.chosen, item.rejected) if order == "chosen_first" else (item.rejected, item.chosen)
-        return self.prompt.render(instruction=item.instruction, answer_a=a, answer_b=b)
-
-    def _mark(self, item: PairItem, mode: str, order: Order, sample: int, reply: Completion) -> EvalReply:
-        verdict = read_verdict(reply.text, reply.finish)
-        return EvalReply(
-            mode, order, sample, reply.text, verdict.winner, verdict.status, gold_label(order),
-            reply.completion_tokens, self.derivation(item, reply.text),
+    def _known(self, name: str, says: int | None, expected: Mapping[str, float]) -> Known:
+        """`says` 1 the right answer, -1 the wrong one, 0 the first slot, None nothing that can be read."""
+        item = PairItem(
+            name, "self-check", "question", "the better answer", "the worse answer", reference="x", rubric="x"
         )
+        replies = [[self._says(view, says)] * n for _, n in self.modes().values() for view in self.views(item)]
+        return Known(item, replies, dict(expected))
 
+    def _says(self, view: View, says: int | None) -> Completion:
+        if says is None:
+            text = "A or B?"
+            return Completion(text, "stop", 0, 3, (("The", 0.0),) if view.way == "logits" else None)
+        if view.way == "ratings":
+            scale = RATINGS[self.prompt.parser or "rating"]
+            return said(scale.form.format(self.high if (view.order == "0") == (says > 0) else self.low))
+        letter = "A" if says == 0 or (view.gold == "A") == (says > 0) else "B"
+        if view.way == "logits":
+            return Completion(letter, "length", 0, 1, ((letter, -0.1), ("AB".replace(letter, ""), -3.0)))
+        return said(FORMATS[self.prompt.parser or "verdict"].say(letter))
 
-def judge_metrics(rows: Sequence[EvalItem]) -> dict[str, Estimate]:
-    """Every number of a judge. Those of sampled judgments carry the prefix `sampled_`, votes `vote_`."""
-    found = _mode_metrics(rows, "greedy")
-    if any(reply.mode == "sampled" for row in rows for reply in row.replies):
-        found |= {f"sampled_{name}": value for name, value in _mode_metrics(rows, "sampled").items()}
-        votes = [vote(row) for row in rows]
-        found["vote_accuracy"] = estimate(votes)
-        found["vote_ties"] = estimate(None if value is None else float(value == 0.5) for value in votes)
-    return found
+    def _view(self, item: PairItem, order: Order) -> View:
+        a, b = (item.chosen, item.rejected) if order == "chosen_first" else (item.rejected, item.chosen)
+        gold = TIE if item.tie else gold_label(order)
+        return View(order, self._shown(item, answer_a=a, answer_b=b), gold, self.prompt, self.verdict)
 
-
-def _mode_metrics(rows: Sequence[EvalItem], mode: str) -> dict[str, Estimate]:
-    def over(value: Callable[[EvalReply], float | None], order: Order | None = None) -> Estimate:
-        return estimate_clustered([value(reply) for reply in _replies(row, mode, order)] for row in rows)
-
-    found = {
-        "accuracy": over(lambda reply: float(reply.right)),
-        "accuracy_chosen_first": over(lambda reply: float(reply.right), "chosen_first"),
-        "accuracy_rejected_first": over(lambda reply: float(reply.right), "rejected_first"),
-        "consistent_accuracy": estimate_clustered(_both(row, mode, _both_right) for row in rows),
-        "consistency": estimate_clustered(_both(row, mode, _same_answer) for row in rows),
-        "first_slot": over(lambda reply: None if reply.answer is None else float(reply.answer == "A")),
-        "parse_rate": over(lambda reply: float(reply.answer is not None)),
-        "tokens": over(lambda reply: float(reply.tokens)),
-    }
-    derivation = over(lambda reply: None if reply.derivation is None else float(reply.derivation))
-    return found | ({"derivation": derivation} if derivation.n else {})
-
-
-def _replies(row: EvalItem, mode: str, order: Order | None = None) -> list[EvalReply]:
-    return [r for r in row.replies if r.mode == mode and order in (None, r.order)]
-
-
-def _both(row: EvalItem, mode: str, holds: Callable[[EvalReply, EvalReply], bool]) -> list[float | None]:
-    """Whether something holds of sample i in one order and sample i in the other, for each i."""
-    first, second = (_replies(row, mode, order) for order in ORDERS)
-    return [float(holds(one, two)) for one, two in zip(first, second, strict=True)]
-
-
-def _both_right(one: EvalReply, two: EvalReply) -> bool:
-    return one.right and two.right
-
-
-def _same_answer(one: EvalReply, two: EvalReply) -> bool:
-    return one.answer is not None and two.answer is not None and one.right == two.right
-
-
-def pair_accuracy(row: EvalItem, mode: str) -> float | None:
-    """The share of right judgments of one pair; None when it was never judged."""
-    replies = _replies(row, mode)
-    return sum(reply.right for reply in replies) / len(replies) if replies else None
-
-
-def vote(row: EvalItem) -> float | None:
-    """1 when most verdicts of a pair's samples name the better answer, 0.5 for a tie, else 0."""
-    replies = _replies(row, "sampled")
-    if not replies:
-        return None
-    for_chosen = sum(reply.right for reply in replies)
-    for_rejected = sum(reply.answer is not None for reply in replies) - for_chosen
-    if for_chosen == for_rejected:
-        return 0.5 if for_chosen else 0.0
-    return float(for_chosen > for_rejected)
+    def _shown(self, item: PairItem, **answers: str) -> Messages:
+        return render(
+            self.prompt, f"{self.id}: item {item.id}", instruction=conversation(item.instruction, item.messages),
+            reference=item.reference, rubric=item.rubric or self.rubric, **answers,
+        )

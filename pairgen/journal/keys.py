@@ -14,12 +14,14 @@ def sample_key(engine: JSON, request: Request, sample: int) -> bytes:
 
 def conversation_key(engine: JSON, request: Request) -> bytes:
     """What the keys of all samples of a request share: `n` and `first` are not in it."""
-    asked: JSON = {
+    asked: dict[str, JSON] = {
         "engine": engine,
         "messages": [[message.role, message.content] for message in request.messages],
         "sampling": _sampling(request.sampling),
         "seed": request.seed,
     }
+    if request.logprobs:  # only where asked for: every key made before there were any stays what it was
+        asked["logprobs"] = request.logprobs
     return sha256(canonical(asked)).digest()
 
 

@@ -27,11 +27,17 @@ class Verdict:
 class Format:
     """How a verdict is written: `mark` finds it, its first group that is filled is looked up in `winners`.
 
-    A verdict that is not in `winners` is a tie which nobody offered.
+    A verdict that is not in `winners` is a tie which nobody offered. `form` is how a judge writes one.
     """
 
     mark: re.Pattern[str]
     winners: Mapping[str, str]
+    form: str = "[[{}]]"
+
+    def say(self, winner: str) -> str:
+        """A reply that holds nothing but this verdict."""
+        word = next(word for word, named in self.winners.items() if named == winner)
+        return self.form.format(word)
 
     def read(self, text: str, finish: str = "stop") -> Verdict:
         """The verdict of a reply, by the rule of this module."""
@@ -50,6 +56,14 @@ class Format:
         return Verdict(winner, "tie" if winner in (None, TIE) else "ok")
 
 
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How a rating is written: the first group of `mark` is the number. `form` is how a judge writes one."""
+
+    mark: re.Pattern[str]
+    form: str
+
+
 def _group(match: re.Match[str]) -> str:
     return next(group for group in match.groups() if group is not None)
 
@@ -59,6 +73,7 @@ def _letters(letters: str) -> dict[str, str]:
 
 
 _TIE_TOO = {**_letters("AB"), "C": TIE, "TIE": TIE}
+_NUMBERED = {"1": "A", "2": "B", "TIE": TIE}
 _RESULT = r"\[RESULT\][\s:*]*(?:Response\s+)?\(?"
 
 FORMATS: Mapping[str, Format] = {
@@ -67,34 +82,39 @@ FORMATS: Mapping[str, Format] = {
     "verdict-tie": Format(re.compile(r"\[\[\s*(A|B|C|tie)\s*\]\]", re.I), _TIE_TOO),
     "verdict-4": Format(re.compile(r"\[\[\s*([A-D])\s*\]\]", re.I), _letters("ABCD")),
     # CLAIR; how its authors read it is not published
-    "choice": Format(re.compile(r"\[\s*([12])\s*\]"), {"1": "A", "2": "B"}),
+    "choice": Format(re.compile(r"\[\s*([12])\s*\]"), {"1": "A", "2": "B"}, "[{}]"),
     # Prometheus: a verdict behind the feedback
-    "result": Format(re.compile(_RESULT + r"(A|B)\b"), _letters("AB")),
+    "result": Format(re.compile(_RESULT + r"(A|B)\b"), _letters("AB"), "[RESULT] {}"),
     # Atla and SFR-Judge: the last line of the reply
-    "result-line": Format(re.compile(r"\*\*Result:?\*\*[\s:]*(?:Response\s+)?(A|B|tie)\b", re.I), _TIE_TOO),
+    "result-line": Format(
+        re.compile(r"\*\*Result:?\*\*[\s:]*(?:Response\s+)?(A|B|tie)\b", re.I), _TIE_TOO, "**Result:** {}"
+    ),
     # OffsetBias and LLMBar
-    "output": Format(re.compile(r"Output \((a|b)\)", re.I), _letters("AB")),
+    "output": Format(re.compile(r"Output \((a|b)\)", re.I), _letters("AB"), "Output ({})"),
     # Auto-J
     "decision": Format(
-        re.compile(r"final decision is\W*(?:Response\s+)?(1|2|tie)\b", re.I), {"1": "A", "2": "B", "TIE": TIE}
+        re.compile(r"final decision is\W*(?:Response\s+)?(1|2|tie)\b", re.I), _NUMBERED,
+        "the final decision is Response {}",
     ),
-    # PandaLM and other judges that open with a digit alone
-    "digit": Format(re.compile(r"^\W*(1|2|tie)\b", re.I), {"1": "A", "2": "B", "TIE": TIE}),
+    # PandaLM: a digit alone on its line
+    "digit": Format(re.compile(r"^\W*(1|2|tie)\W*$", re.I), _NUMBERED, "{}"),
     # a letter alone, for judges told to say nothing else
-    "letter": Format(re.compile(r"^\W*([A-D])\W*$"), _letters("ABCD")),
+    "letter": Format(re.compile(r"^\W*([A-D])\W*$"), _letters("ABCD"), "{}"),
 }
 """Every verdict format by its parser's name."""
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
-RATINGS: Mapping[str, re.Pattern[str]] = {
+RATINGS: Mapping[str, Scale] = {
     # MT-Bench's single answers
-    "rating": re.compile(rf"\[\[\s*{_NUMBER}\s*\]\]"),
+    "rating": Scale(re.compile(rf"\[\[\s*{_NUMBER}\s*\]\]"), "[[{}]]"),
     # Prometheus
-    "rating-result": re.compile(rf"\[RESULT\][\s:*]*\(?{_NUMBER}(?![\w]|\.\d)"),
+    "rating-result": Scale(re.compile(rf"\[RESULT\][\s:*]*\(?{_NUMBER}(?!\w|\.\d)"), "[RESULT] {}"),
     # SFR-Judge and Atla
-    "rating-line": re.compile(rf"\*\*(?:Result|Score|Rating):?\*\*[\s:]*{_NUMBER}(?![\w]|\.\d)", re.I),
+    "rating-line": Scale(
+        re.compile(rf"\*\*(?:Result|Score|Rating):?\*\*[\s:]*{_NUMBER}(?!\w|\.\d)", re.I), "**Result:** {}"
+    ),
     # RewardBench 2: the number that the reply ends with; of "8/10" the first
-    "rating-last": re.compile(rf"(?<![\w./-]){_NUMBER}(?:\s*/\s*(?:5|10))?[\s.*]*\Z"),
+    "rating-last": Scale(re.compile(rf"(?<![\w./-]){_NUMBER}(?:\s*/\s*(?:5|10))?[\s.*]*\Z"), "{}"),
 }
 """Every rating format by its parser's name."""
 
@@ -109,7 +129,7 @@ class Rating:
 
 def read_rating(name: str, text: str, finish: str = "stop") -> Rating:
     """The rating of a reply: ok | multiple | none | truncated, by the same rule as verdicts."""
-    mark = RATINGS[name]
+    mark = RATINGS[name].mark
     if finish == "length" and not re.search(rf"(?:{mark.pattern})\W*\Z", text, mark.flags):
         return Rating(None, "truncated")
     for line in reversed(text.rstrip().splitlines()):

@@ -119,7 +119,7 @@ def test_only_the_cli_and_the_session_draw_reports() -> None:
     for path in MODULES:
         here = dotted(path)
         if any(top(n) == "report" for n in imported(path)):
-            assert top(here) in {"report", "cli"} or here.startswith(("loop.session", "loop.study", "loop.summary")), here
+            assert top(here) in {"report", "cli"} or here.startswith(("loop.session", "loop.study", "loop.summary", "loop.assessed")), here
 
 
 def test_ground_truth_never_reaches_the_loop() -> None:

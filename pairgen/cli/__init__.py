@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from pairgen.cli import doctor, export, plan, report, run, score, serve_check, show, status, train, world
+from pairgen.cli import doctor, eval, export, plan, report, run, score, serve_check, show, status, train, world
 from pairgen.errors import PairgenError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("export")(export.export)
 app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 app.command("serve-check")(serve_check.serve_check)
+app.add_typer(eval.app, name="eval")
 app.add_typer(world.app, name="world")
 
 STOPPED = "stopped: every answer received is kept; the same command goes on"

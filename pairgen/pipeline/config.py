@@ -270,7 +270,7 @@ def parse_parts(tree: Tree) -> Tree:
     if not isinstance(engines, dict):
         raise UsageError("engines: expected a mapping of names to engines")
     parts["engines"] = {
-        name: parse_plugin("pairgen.engines", "ENGINE", _resolve_auto(value), f"engines.{name}")
+        name: parse_plugin("pairgen.engines", "ENGINE", resolve_auto(value), f"engines.{name}")
         for name, value in engines.items()
     }
     if "data" in tree:
@@ -287,7 +287,7 @@ def parse_parts(tree: Tree) -> Tree:
     return parts
 
 
-def _resolve_auto(value: Any) -> Any:
+def resolve_auto(value: Any) -> Any:
     """`use: auto` is the fastest local engine installed here."""
     if isinstance(value, dict) and value.get("use") == "auto":
         return {**value, "use": "vllm" if find_spec("vllm") else "transformers"}

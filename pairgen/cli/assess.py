@@ -1,0 +1,159 @@
+"""An evaluation asked for on the command line: its parts, the terminal while it works, what is printed."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pairgen.engine import EngineConfig
+    from pairgen.evals.benchmark import Benchmark
+    from pairgen.loop.assess import Assessment
+    from pairgen.pipeline.sitting import Sitting
+    from pairgen.report.evaluation_summary import EvaluationSummary
+    from pairgen.store import Manifest
+
+PACKAGE = "pairgen.evals.suites"
+ENGINE = "engine"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for: a suite with its options, overrides, the command, and the engine that judges."""
+
+    suite: str
+    options: dict[str, Any]
+    sets: Sequence[str]
+    command: str
+    engine: dict[str, Any]
+    max_failed: float
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """Benchmark and engine as YAML would hold them, overrides included. Raises UsageError."""
+        from pairgen.pipeline.config import Edit, assign, parse_set
+
+        tree: dict[str, Any] = {
+            "eval": {"id": self.suite, "use": self.suite, **self.options}, ENGINE: dict(self.engine),
+        }
+        for edit in map(parse_set, self.sets):
+            key = edit.key if edit.key.startswith(f"{ENGINE}.") else f"eval.{edit.key}"
+            assign(tree, Edit(key, edit.value, edit.where))
+        return tree
+
+
+def list_suites(as_json: bool) -> None:
+    """Print every suite with what it is."""
+    from pairgen.registry import find, names
+
+    found = {name: (find(PACKAGE, name).__doc__ or "").split("\n")[0] for name in names(PACKAGE)}
+    if as_json:
+        print(json.dumps(found))
+        return
+    width = max(map(len, found))
+    for name, what in found.items():
+        print(f"{name:<{width}}  {what}")
+
+
+def run_asked(asked: Asked, out: Path | None, budget: float | None, *, quiet: bool, as_json: bool) -> None:
+    """Evaluate, write the result and the report, print. Raises FailedRows when too much could not be read."""
+    import yaml
+
+    from pairgen.loop.assessed import conclude
+    from pairgen.pipeline.sitting import Sitting
+
+    tree = asked.tree
+    assessment = _assessment(tree, asked.max_failed)
+    folder = out or Path("runs") / "eval" / _slug(f"{asked.suite}-{assessment.name}")
+    steps = {assessment.step.name: assessment.step}
+    config = yaml.safe_dump(tree, sort_keys=False)
+    with Sitting(folder, assessment.setup, steps, config=config, command=asked.command, budget=budget) as sitting:
+        manifest = _work(sitting, assessment, quiet=quiet or as_json)
+        summary = conclude(folder, assessment, manifest, command=asked.command, config=config)
+    _print(summary, folder, as_json=as_json)
+    _complain(summary, asked.max_failed, folder)
+
+
+def _assessment(tree: dict[str, Any], max_failed: float) -> "Assessment":
+    from pairgen.loop.assess import Assessment
+
+    benchmark = parse_suite(tree["eval"])
+    return Assessment(benchmark, _judge(tree[ENGINE]), max_failed)
+
+
+def parse_suite(tree: dict[str, Any]) -> "Benchmark[Any]":
+    """A suite with its options. Raises UsageError naming the nearest suite or option."""
+    from pairgen.pipeline.config import parse_as
+    from pairgen.registry import find
+
+    name = str(tree["use"])
+    found: Benchmark[Any] = parse_as(find(PACKAGE, name).BENCHMARK, {**tree, "use": name.replace("_", "-")}, name)
+    return found
+
+
+def _judge(tree: dict[str, Any]) -> "EngineConfig":
+    from pairgen.errors import UsageError
+    from pairgen.pipeline.config import parse_plugin, resolve_auto
+
+    if "model" not in tree and tree["use"] != "scripted":
+        raise UsageError("who is evaluated? give --model, a hub name, a folder or builtin:NAME")
+    found: EngineConfig = parse_plugin("pairgen.engines", "ENGINE", resolve_auto(tree), ENGINE)
+    return found
+
+
+def _slug(name: str) -> str:
+    """A folder's name: the last part of a path or hub name, and nothing but letters, digits, `.`, `-`, `_`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "evaluation"
+
+
+def _work(sitting: "Sitting", assessment: "Assessment", quiet: bool) -> "Manifest":
+    """Evaluate with the terminal to ourselves."""
+    import asyncio
+
+    from pairgen.cli.display import display
+    from pairgen.cli.signals import Signals
+    from pairgen.cli.terminal import only_ours
+
+    with (
+        only_ours(sitting.folder / "output.log") as terminal,
+        display(terminal, list(sitting.steps), quiet) as shown,
+        Signals(sitting, shown),
+    ):
+        sitting.listen(shown)
+        return asyncio.run(sitting.work(assessment.run))
+
+
+def _print(summary: "EvaluationSummary", folder: Path, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"folder": str(folder), **summary.to_json()}))
+        return
+    from rich.console import Console
+
+    from pairgen.report.evaluation_text import group_table, metric_table, short
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(short(summary), soft_wrap=True)
+    console.print(metric_table(summary))
+    if len(summary.groups) > 1:
+        console.print(group_table(summary))
+    print(f"report: {folder / 'report.html'}")
+
+
+def _complain(summary: "EvaluationSummary", most: float, folder: Path) -> None:
+    from pairgen.errors import FailedRows
+
+    unscored, unread = summary.unscored_share, summary.unread_share
+    report = f"See them: {folder / 'report.html'}"
+    if unscored > most:
+        raise FailedRows(f"complete, but {unscored:.0%} of the items could not be scored (limit {most:.0%}); "
+                         f"the first: {summary.first_error}. {report}")
+    if unread > most:
+        raise FailedRows(f"complete, but {unread:.0%} of the replies hold no verdict that can be read (limit "
+                         f"{most:.0%}), and those count as wrong. {report}")
+
+
+def compare_finished(a: Path, b: Path, *, as_json: bool) -> None:
+    """Print how two finished evaluations differ on the items they share."""
+    raise NotImplementedError

@@ -1,0 +1,85 @@
+"""`pairgen eval SUITE`: how good is a judge, a reward model, a policy's own preference?"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pairgen.cli.options import AsJson, Budget, Prices, command_line
+
+SUITES = "A benchmark: pairgen eval --list names them."
+MODEL = "The judge: a hub name, a folder, builtin:NAME, or what a server calls it."
+SUBSET = "Only this part of the suite; may be given several times."
+VERDICT = "How a judge's verdict is read: from its text, from the odds of the letters, by rating each answer."
+SET = "One option of the suite (sampling.max_tokens=512) or of its engine (engine.concurrency=8)."
+
+
+class WithSuites(TyperGroup):
+    """`pairgen eval llmbar ...` beside `pairgen eval rescore ...`: what is no verb is a suite or its options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the verb `suite` before a suite's name."""
+        verbs = self.commands.keys() - {"suite"}
+        found: list[str] = super().parse_args(ctx, args if args and args[0] in verbs else ["suite", *args])
+        return found
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb; a suite's own is not shown in usage lines."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return "" if name == "suite" else name, command, rest
+
+
+app = typer.Typer(cls=WithSuites, help="Evaluate a judge, a reward model or a policy on a benchmark.")
+
+
+@app.command("suite", no_args_is_help=True, epilog="Also: pairgen eval rescore --help, pairgen eval bestof --help")
+def evaluate(
+    suite: Annotated[str, typer.Argument(help=SUITES)] = "",
+    model: Annotated[str | None, typer.Option("--model", "-m", help=MODEL)] = None,
+    path: Annotated[str | None, typer.Option("--path", help="The suite's data: a file, folder or hub name.")] = None,
+    engine: Annotated[str, typer.Option("--engine", help="auto, vllm, transformers, openai or scripted.")] = "auto",
+    base_url: Annotated[str | None, typer.Option("--base-url", help="A server: https://host/v1")] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="The judge's prompt: judges/x.md or a file.")] = None,
+    orders: Annotated[str | None, typer.Option("--orders", help="both, or one at random.")] = None,
+    votes: Annotated[int | None, typer.Option("--votes", help="Samples per order, beside the greedy one.")] = None,
+    verdict: Annotated[str | None, typer.Option("--verdict", help=VERDICT)] = None,
+    subset: Annotated[list[str], typer.Option("--subset", help=SUBSET)] = [],  # noqa: B006
+    limit: Annotated[int | None, typer.Option("--limit", help="So many items, drawn by their ids.")] = None,
+    bad_row: Annotated[str | None, typer.Option("--on-bad-row", help="refuse, or skip and count.")] = None,
+    set_: Annotated[list[str], typer.Option("--set", help=SET)] = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option("--out", help="Folder (default: runs/eval/SUITE-MODEL).")] = None,
+    max_failed: Annotated[float, typer.Option("--max-failed", min=0, max=1)] = 0.5,
+    budget: Budget = None,
+    prices: Prices = None,
+    compare: Annotated[tuple[Path, Path] | None, typer.Option("--compare", help="Two finished evaluations.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Name the suites.")] = False,
+    json_: AsJson = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
+) -> None:
+    """Evaluate on a benchmark. The same command goes on after a stop; nothing answered is asked again."""
+    from pairgen.cli.assess import Asked, compare_finished, list_suites, run_asked
+
+    if list_:
+        list_suites(json_)
+        return
+    if compare is not None:
+        compare_finished(*compare, as_json=json_)
+        return
+    given = {
+        "path": path, "prompt": prompt, "orders": orders, "votes": votes, "verdict": verdict,
+        "subset": subset or None, "limit": limit, "on_bad_row": bad_row,
+    }
+    asked = Asked(
+        suite, {key: value for key, value in given.items() if value is not None}, set_, command_line(),
+        _engine(engine, model, base_url, prices), max_failed,
+    )
+    run_asked(asked, out, budget, quiet=quiet, as_json=json_)
+
+
+def _engine(use: str, model: str | None, base_url: str | None, prices: Path | None) -> dict[str, Any]:
+    """The engine asked for, as a pipeline would write it; a base URL means an API."""
+    if base_url is not None and use == "auto":
+        use = "openai"
+    given = {"model": model, "base_url": base_url, "prices": str(prices) if prices and use == "openai" else None}
+    return {"use": use, **{key: value for key, value in given.items() if value is not None}}

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from pairgen.engine import Completion, Frozen, Request
 from pairgen.fingerprint import Runtime
 from pairgen.prompts import PromptFile
-from pairgen.records import Drop
+from pairgen.records import Drop, Message
 
 Out = Any
 """A row of the stage's `writes` class; stages narrow it in their own signatures."""
@@ -90,6 +90,34 @@ class LLMStage(Stage):
 
     def requests_per_row(self) -> float:
         return 1
+
+
+REPAIR = (
+    "This reply cannot be read: it does not have the form that was asked for. Give the same reply once more, in "
+    "exactly that form and with nothing else."
+)
+"""What a reply without the form is sent back with. The form itself stands in the turn before it."""
+
+
+class FormStage(LLMStage):
+    """A stage that reads parts out of a reply. With `repair` a reply without them is sent back, once.
+
+    The repaired reply takes the place of the first where it can be read. Where it cannot, the first is
+    read, and what is dropped for it keeps both.
+    """
+
+    repair: bool = False
+
+    def has_form(self, reply: Completion) -> bool:
+        """Whether the parts can be read out of a reply, whatever they then say. Pure."""
+        raise TypeError(f"stage {self.use!r} does not say what form its replies have")
+
+    def repair_of(self, request: Request, sample: int, reply: Completion) -> Request | None:
+        """What asks sample `sample` of `request` again; None where the reply has its form, was cut or is empty."""
+        if not self.repair or reply.finish != "stop" or not reply.text.strip() or self.has_form(reply):
+            return None
+        messages = (*request.messages, Message("assistant", reply.text), Message("user", REPAIR))
+        return Request(messages, request.sampling, request.seed + request.first + sample)
 
 
 def row_seed(seed: int, *parts: str) -> int:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from pairgen import __version__
-from pairgen.engine import Completion, Request
-from pairgen.errors import PairgenError, RowError, UsageError
+from pairgen.errors import PairgenError, UsageError
 from pairgen.fingerprint import JSON
 from pairgen.journal import Journal, Journaled, Purse
+from pairgen.pipeline.ask import ask_row
 from pairgen.pipeline.config import Setup
 from pairgen.pipeline.plan import Step
 from pairgen.pipeline.pool import EnginePool
@@ -175,21 +175,6 @@ class Runner:
             return outs
 
         return work
-
-
-async def ask_row(stage: LLMStage, row: Any, answers: Journaled) -> list[Any]:
-    """Ask a row's requests and read the replies; a request that can never be answered drops the row."""
-    try:
-        replies = await _all(answers, stage.ask(row))
-    except RowError as error:
-        return [Drop(row.id, stage.id, error.reason, error.detail)]
-    return stage.read(row, replies)
-
-
-async def _all(answers: Journaled, requests: Sequence[Request]) -> list[list[Completion]]:
-    if len(requests) == 1:
-        return [await answers.complete(requests[0])]
-    return list(await asyncio.gather(*(answers.complete(r) for r in requests)))
 
 
 async def _each(items: Iterable[Any]) -> AsyncGenerator[Sequence[Any]]:

@@ -12,14 +12,14 @@ from pairgen.engine import Completion, Request, Sampling
 from pairgen.parsers import Verdict, read_choice, read_verdict
 from pairgen.prompts import Prompt, PromptFile, shipped
 from pairgen.records import ORDERS, Drop, Order
-from pairgen.stage import LLMStage, row_seed
+from pairgen.stage import FormStage, row_seed
 from pairgen.stages._pairing import CLAIR_SAMPLING
 from pairgen.stages.judge import JUDGE_HOLES
 
 STATUS = {"none": "unparsed", "multiple": "unparsed"}
 
 
-class Picking(LLMStage):
+class Picking(FormStage):
     """Show two answers in one order drawn by content (`random`), in `both`, or as they stand (`fixed`)."""
 
     fills: ClassVar[frozenset[str]] = JUDGE_HOLES
@@ -39,6 +39,9 @@ class Picking(LLMStage):
 
     def requests_per_row(self) -> float:
         return 2 if self.orders == "both" else 1
+
+    def has_form(self, reply: Completion) -> bool:
+        return verdict_of(self.prompt, reply).status not in STATUS
 
     def shown(self, row_id: str) -> tuple[Order, ...]:
         """The orders a row is shown in; `chosen_first` here means: the first of the two stands first."""

@@ -13,13 +13,13 @@ from pairgen.checks import contrast, is_refusal, leaks_marker, normalised
 from pairgen.engine import Completion, Request, Sampling
 from pairgen.prompts import Prompt
 from pairgen.records import Candidates, Drop, Pair, content_id
-from pairgen.stage import LLMStage, row_seed
+from pairgen.stage import FormStage, row_seed
 from pairgen.stages._pairing import drawn
 
 PROMPTS = {"similar-instruction": "similar.md", "direct-worse": "worse.md"}
 
 
-class MakePair(LLMStage):
+class MakePair(FormStage):
     """Write `n` rejected answers per instruction; each good one makes a pair.
 
     A reply is dropped as truncated, content_filter, unparsed, unchanged_instruction, unchanged_answer,
@@ -65,6 +65,9 @@ class MakePair(LLMStage):
     def ask(self, row: Candidates) -> list[Request]:
         messages = self.prompt.render(instruction=row.instruction.text, answer=row.responses[0].text.strip())
         return [Request(messages, self.sampling, row_seed(self.seed, row.id), n=self.n)]
+
+    def has_form(self, reply: Completion) -> bool:
+        return self.prompt.read(reply.text) is not None
 
     def read(self, row: Candidates, replies: list[list[Completion]]) -> list[Pair | Drop]:
         out: list[Pair | Drop] = []

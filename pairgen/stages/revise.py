@@ -14,13 +14,13 @@ from pairgen.engine import Completion, Request, Sampling
 from pairgen.parsers import PARSERS
 from pairgen.prompts import Prompt
 from pairgen.records import Candidates, Drop, Pair, Response, content_id
-from pairgen.stage import LLMStage, row_seed
+from pairgen.stage import FormStage, row_seed
 from pairgen.stages._pairing import CLAIR_SAMPLING, checked_ratio, drawn, finish_fault, rewrite_fault
 
 PROMPTS = {"minimal": "revise.md", "moderate": "revise_moderate.md", "free": "revise_free.md"}
 
 
-class Rewriting(LLMStage):
+class Rewriting(FormStage):
     """What the stages share whose engine writes an answer anew: the prompt, and how its reply is read."""
 
     writes: ClassVar[type] = Pair
@@ -45,12 +45,18 @@ class Rewriting(LLMStage):
     def _bounds(cls, value: tuple[float, float]) -> tuple[float, float]:
         return checked_ratio(value)
 
+    def has_form(self, reply: Completion) -> bool:
+        return self._parts(reply) is not None
+
+    def _parts(self, reply: Completion) -> dict[str, str] | None:
+        return self.prompt.read(reply.text) if self.parser is None else PARSERS[self.parser](reply.text)
+
     def rewritten(self, reply: Completion, original: str, task: str, name: str) -> dict[str, str] | Drop:
         """The parts of a reply whose revision can stand beside `original`, or why it leaves."""
         fault = finish_fault(reply)
         if fault is not None:
             return fault.drop(name, self.id, reply.text)
-        parts = self.prompt.read(reply.text) if self.parser is None else PARSERS[self.parser](reply.text)
+        parts = self._parts(reply)
         if parts is None:
             return Drop(name, self.id, "unparsed", "no marked revision in the reply", raw=reply.text)
         parts = {key: text.strip() for key, text in parts.items()}

@@ -10,10 +10,10 @@ from typing import ClassVar
 from pairgen.engine import Completion, Request, Sampling
 from pairgen.prompts import Prompt, shipped
 from pairgen.records import Drop, Instruction
-from pairgen.stage import LLMStage, row_seed
+from pairgen.stage import FormStage, row_seed
 
 
-class Tag(LLMStage):
+class Tag(FormStage):
     """Tag instructions. A reply that cannot be read drops the row as `unparsed`, with the reply kept."""
 
     reads: ClassVar[type] = Instruction
@@ -28,12 +28,19 @@ class Tag(LLMStage):
         messages = self.prompt.render(instruction=row.text)
         return [Request(messages, self.sampling, row_seed(self.seed, row.id))]
 
+    def has_form(self, reply: Completion) -> bool:
+        return self._tags(reply) is not None
+
+    def _tags(self, reply: Completion) -> dict[str, str] | None:
+        tags = self.prompt.read(reply.text)
+        return tags if tags and re.fullmatch("[0-9]{1,2}", tags["complexity"]) else None
+
     def read(self, row: Instruction, replies: list[list[Completion]]) -> list[Instruction | Drop]:
-        reply = replies[0][0].text
-        tags = self.prompt.read(reply)
-        if tags is None or re.fullmatch("[0-9]{1,2}", tags["complexity"]) is None:
+        reply = replies[0][0]
+        tags = self._tags(reply)
+        if tags is None:
             detail = "no category, complexity and length in the reply"
-            return [Drop(row.id, self.id, "unparsed", detail, raw=reply)]
+            return [Drop(row.id, self.id, "unparsed", detail, raw=reply.text)]
         complexity = int(tags["complexity"])
         return [replace(row, category=tags["category"], complexity=complexity, length=tags["length"])]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pairgen.audit.columns import Columns, Measure
+from pairgen.audit.columns import Columns, Measure, Measured
 
 
 def columns(pairs: Sequence[tuple[str, str, str]]) -> Columns:
@@ -38,3 +38,9 @@ def measured(pairs: Sequence[tuple[str, str, str]], measures: Iterable[Measure])
     for measure in measures:
         named |= measure(chunk)
     return Kept(named)
+
+
+def lengths(chunk: Columns) -> Measured:
+    """The lengths in characters, which another measure makes in an audit."""
+    sides = {"chosen": chunk.chosen, "rejected": chunk.rejected}
+    return {f"{side}_chars": np.array([len(text) for text in texts], float) for side, texts in sides.items()}

@@ -1,0 +1,203 @@
+"""What is wrong with a pair whatever its label says: a flag a row, and how often each is set.
+
+Flags are cautious: one that is set should be worth looking at. What each misses is said where it is made.
+"""
+
+import re
+from collections.abc import Iterator
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pairgen.audit.columns import Columns, Measure, Measured, Named, Numbers
+from pairgen.audit.leaks import personal, secrets, template_token
+from pairgen.audit.scan import Hashes, mixed, scanned
+from pairgen.audit.stats import rate
+from pairgen.audit.style import OPENING
+from pairgen.audit.summary import Rate
+from pairgen.checks import is_refusal, leaks_marker, normalised
+from pairgen.parsers import REASONING_MARKER, SOLUTION_MARKERS
+
+FLAGS: dict[str, str] = {
+    "same": "chosen = rejected",
+    "near_same": "chosen = rejected but for case, spaces, end punctuation",
+    "contradiction": "contradictory pairs",
+    "duplicate_pair": "repeated pairs",
+    "duplicate_prompt": "repeated prompts",
+    "near_duplicate_pair": "near-repeated pairs",
+    "near_duplicate_prompt": "near-repeated prompts",
+    "contaminated": "shared with a benchmark",
+    "empty_prompt": "empty prompts",
+    "empty_chosen": "empty chosen",
+    "empty_rejected": "empty rejected",
+    "truncated_chosen": "chosen cut off",
+    "truncated_rejected": "rejected cut off",
+    "refusal_chosen": "refusals in chosen",
+    "leaked_marker": "leaked markers",
+    "template_token": "chat-template tokens",
+    "pii": "personal data",
+    "secret": "secrets",
+}
+"""Every flag and what a table calls it, in the order of a table. Those that a table lacks were not looked for."""
+
+NAMED_ROWS = 8
+"""Row numbers that a rate names."""
+TAIL = 400
+"""Characters at the end of an answer in which its end is judged."""
+_PROSE = 40
+"""Words from which an answer is long enough to have been cut by a token limit, and to be expected to end."""
+_ENDS = frozenset(".!?:;…。！？।؟\"'”’»)]}>*_`~|=-—/\\$#&^%+")
+_LINE_ENDS = re.compile(r"^\s*(?:[-*+•>|#]|\d{1,3}[.)]|\w{1,30}:)|^(?:\S+[ \t]*){1,8}$")
+_HANGING = re.compile(
+    r"(?:[,(\[{“‘–]|\b(?:the|an?|of|and|or|but|to|with|for|in|on|at|by|from|that|which|is|are|was|were|be|as|if"
+    r"|because|their|its|your|our))$",
+    re.IGNORECASE,
+)
+_REVISION_MARKERS = (REASONING_MARKER, *SOLUTION_MARKERS)
+
+
+def hygiene(columns: Columns) -> Measured:
+    """The flags that need nothing but the row, `[N]` each, and the three hashes."""
+    prompts, chosen, rejected = columns.prompts, columns.chosen, columns.rejected
+    return {
+        **_hashes(columns),
+        "same": _flags(c == r for c, r in zip(chosen, rejected, strict=True)),
+        "near_same": _flags(c != r and _alike(c, r) for c, r in zip(chosen, rejected, strict=True)),
+        "empty_prompt": _flags(not text.strip() for text in prompts),
+        "empty_chosen": _flags(not text.strip() for text in chosen),
+        "empty_rejected": _flags(not text.strip() for text in rejected),
+        "truncated_chosen": _flags(map(is_cut_off, chosen)),
+        "truncated_rejected": _flags(map(is_cut_off, rejected)),
+        "refusal_chosen": _flags(is_refusal(text[:OPENING]) for text in chosen),
+        "leaked_marker": _flags(
+            has_marker(c) or has_marker(r) for c, r in zip(chosen, rejected, strict=True)
+        ),
+        "template_token": _flags(
+            template_token(p, (c, r)) is not None for p, c, r in zip(prompts, chosen, rejected, strict=True)
+        ),
+        "pii": _personal(columns),
+        "secret": _flags(
+            any(secrets("\0".join(texts))) for texts in zip(prompts, chosen, rejected, strict=True)
+        ),
+    }
+
+
+MEASURES: tuple[Measure, ...] = (hygiene,)
+
+
+def has_marker(text: str) -> bool:
+    """Whether a marker of a construction prompt is left in an answer: ours, CLAIR's, or a judge's verdict form."""
+    if leaks_marker(text):
+        return True
+    lower = text.lower()
+    if "[[a]]" in lower or "[[b]]" in lower:
+        return True
+    return ("student" in lower or "teacher" in lower) and any(m.search(text) for m in _REVISION_MARKERS)
+
+
+def is_cut_off(text: str) -> bool:
+    """Whether an answer looks as if a token limit had ended it.
+
+    An unclosed code fence; or prose of `_PROSE` words or more whose last line ends on a word that nothing can
+    end on ("the", "and") or a comma; or in a long last line on a letter, with no stop anywhere behind it.
+    Lists, headings, table rows, signatures and lines of up to eight words may end as they like. Not found: an
+    answer cut right after a sentence, in code inside a closed fence, in a list, in writing without spaces.
+    """
+    end = text[-TAIL:].rstrip()
+    if not end:
+        return False
+    if "```" in text and _fences(text) % 2:
+        return True
+    if end[-1] in _ENDS or not end.isascii() or text.count(" ") < _PROSE:
+        return False
+    last = end.rsplit("\n", 1)[-1]
+    if _HANGING.search(last[-20:]):
+        return True
+    return end[-1].isalpha() and not _LINE_ENDS.match(last)
+
+
+def _fences(text: str) -> int:
+    """Lines that open or close a code block."""
+    return sum(line.lstrip(" \t>").startswith("```") for line in text.split("\n") if "```" in line)
+
+
+def _alike(one: str, other: str) -> bool:
+    """Equal after normalisation; most texts differ too much in length to be looked at."""
+    shorter, longer = sorted((len(one), len(other)))
+    return shorter >= longer // 2 - 8 and normalised(one) == normalised(other)
+
+
+def _personal(columns: Columns) -> Numbers:
+    found = np.zeros(len(columns))
+    for texts in (columns.prompts, columns.chosen, columns.rejected):
+        digits = scanned(texts).marks["digit_runs"] > 0
+        found += _flags(any(personal(t, bool(d))) for t, d in zip(texts, digits.tolist(), strict=True))
+    return np.minimum(found, 1.0)
+
+
+def _flags(values: Iterator[bool]) -> Numbers:
+    return np.fromiter(values, np.float64)
+
+
+def _hashes(columns: Columns) -> Measured:
+    """64 bits of BLAKE2 of each text as it stands: equal texts, equal hashes, on every machine."""
+    sides = {"prompt": columns.prompts, "chosen": columns.chosen, "rejected": columns.rejected}
+    return {f"{side}_hash": np.fromiter(map(_hash, texts), np.uint64, len(texts)) for side, texts in sides.items()}
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def repeats(table: Named) -> Measured:
+    """The flags that need all rows: `duplicate_prompt`, `duplicate_pair` and `contradiction`, `[N]` each.
+
+    A repeat is a row that says again what an earlier one said: filtering it out leaves one of each.
+    Contradictory are all rows of a prompt between which a text is chosen in one and rejected in the other
+    against the same text: A>B and B>A. Chosen = rejected is its own flag, no contradiction.
+    """
+    prompt, chosen, rejected = (_column(table, f"{side}_hash") for side in ("prompt", "chosen", "rejected"))
+    pair = _together(prompt, chosen, rejected)
+    turned = _together(prompt, rejected, chosen)
+    against = np.isin(pair, turned) & (chosen != rejected)
+    return {
+        "duplicate_prompt": _again(prompt), "duplicate_pair": _again(pair), "contradiction": against.astype(np.float64)
+    }
+
+
+def _column(table: Named, name: str) -> Hashes:
+    return table.column(name).astype(np.uint64)
+
+
+def _together(*parts: Hashes) -> Hashes:
+    """One hash of several, in their order."""
+    total = np.zeros_like(parts[0])
+    for part in parts:
+        total = mixed(total * np.uint64(0x9E3779B97F4A7C15) + part)
+    return total
+
+
+def _again(hashes: Hashes) -> Numbers:
+    """1 where an earlier row has the same hash."""
+    flags = np.ones(len(hashes))
+    flags[np.unique(hashes, return_index=True)[1]] = 0
+    return flags
+
+
+def rates(table: Named, rows: NDArray[np.int64] | None = None) -> tuple[Rate, ...]:
+    """How often each flag of the table is set, with a Wilson interval and the first rows of each.
+
+    `rows` are the row numbers in the source (the table's `row` column). Rows with nan were not looked at.
+    """
+    numbers = table.column("row").astype(np.int64) if rows is None else rows
+    found = []
+    for name, label in FLAGS.items():
+        try:
+            flags = table.column(name).astype(np.float64)
+        except KeyError:
+            continue
+        hits = np.flatnonzero(flags > 0)
+        known = int(np.isfinite(flags).sum())
+        found.append(rate(name, label, len(hits), known, tuple(numbers[hits[:NAMED_ROWS]].tolist())))
+    return tuple(found)

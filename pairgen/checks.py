@@ -29,7 +29,7 @@ IDENTIFIER = re.compile(
     r"|\bthe student['’]s (?:original )?(?:answer|solution|response)\b",
     re.IGNORECASE,
 )
-_TOKEN = re.compile(r"\w+|[^\w\s]")
+TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
 def is_refusal(text: str) -> bool:
@@ -67,7 +67,7 @@ def contrast(chosen: str, rejected: str) -> Contrast:
     Jaccard is over the sets of words and single punctuation marks as written: CLAIR (arXiv
     2408.06266, Table 1) says "token-level" and names no tokenizer.
     """
-    left, right = set(_TOKEN.findall(chosen)), set(_TOKEN.findall(rejected))
+    left, right = set(TOKEN.findall(chosen)), set(TOKEN.findall(rejected))
     union = left | right
     return Contrast(
         jaccard=len(left & right) / len(union) if union else 1.0,

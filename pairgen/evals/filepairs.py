@@ -1,0 +1,55 @@
+"""Pairs read from a benchmark's file, and what their suites share: which answer is better, and official numbers."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from pairgen.evals import compat
+from pairgen.evals.benchmark import Estimate, EvalItem, EvalReply, estimate_rows
+from pairgen.evals.filerow import Row
+from pairgen.evals.files import FromFile
+from pairgen.evals.items import PairItem
+from pairgen.evals.judging import PairBenchmark
+from pairgen.records import Messages
+
+
+class FilePairs(FromFile[PairItem], PairBenchmark):
+    """A pairwise suite over a file. `PARSER` is the parser of its official script (see `evals.compat`)."""
+
+    PARSER: ClassVar[str] = "rewardbench"
+
+    def row(self, item: PairItem, replies: tuple[EvalReply, ...]) -> EvalItem:
+        return replace(super().row(item, replies), swapped=item.swapped, ratings=item.votes)
+
+    def official(self, rows: Sequence[EvalItem]) -> dict[str, Estimate]:
+        """How often the official parser reads something else in the same texts, where there are texts."""
+        return parser_disagreement(rows, self.PARSER)
+
+
+def labelled(
+    row: Row, key: str, group: str, instruction: str, answers: tuple[str, str], label: int, *,
+    messages: Messages = (), votes: tuple[float, ...] = (), cluster: str | None = None,
+) -> PairItem:
+    """A pair of two answers in the file's order, of which number `label` (1 or 2) is better, or neither (0).
+
+    `votes` are for the first answer in the file's order.
+    """
+    first, second = answers
+    chosen, rejected = (second, first) if label == 2 else (first, second)
+    turned = tuple(1 - vote for vote in votes) if label == 2 else votes
+    return PairItem(
+        key, group, instruction, chosen, rejected, tie=label == 0, messages=messages, cluster=cluster,
+        swapped=label == 2, votes=turned,
+    )
+
+
+def parser_disagreement(rows: Sequence[EvalItem], name: str) -> dict[str, Estimate]:
+    """`official_parser_disagreement`: the share of texts that the official parser reads otherwise than we did."""
+    read = compat.parser(name)
+
+    def differs(row: EvalItem) -> list[float | None]:
+        return [float(read(reply.text) != reply.answer) for reply in row.replies if reply.text]
+
+    if not any(reply.text for row in rows for reply in row.replies):
+        return {}
+    return {"official_parser_disagreement": estimate_rows(rows, differs)}

@@ -1,0 +1,103 @@
+"""LLMBar (arXiv 2310.07641): does a judge follow the instruction, or what only looks like it?
+
+419 pairs: one natural set and four adversarial ones, where the worse answer is the more engaging one. The authors
+average accuracy over both orders, per set, and the sets evenly.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from pairgen.evals.benchmark import Estimate, EvalItem
+from pairgen.evals.filepairs import FilePairs, labelled
+from pairgen.evals.filerow import BadRow, Row
+from pairgen.evals.items import PairItem
+from pairgen.evals.official import all_shown, both_right, either_order, equal, mixed
+from pairgen.evals.said import Said
+
+ADVERSARIAL = ("neighbor", "gptinst", "gptout", "manual")
+FOLDERS = {
+    "natural": "LLMBar/Natural", "neighbor": "LLMBar/Adversarial/Neighbor", "gptinst": "LLMBar/Adversarial/GPTInst",
+    "gptout": "LLMBar/Adversarial/GPTOut", "manual": "LLMBar/Adversarial/Manual",
+    "case_base_9": "CaseStudy/Base_9", "case_base_10": "CaseStudy/Base_10", "case_constraint": "CaseStudy/Constraint",
+    "case_negation": "CaseStudy/Negation", "case_normal": "CaseStudy/Normal",
+    "faireval": "Processed/FairEval", "llmeval2": "Processed/LLMEval^2", "mtbench_human200": "Processed/MT-Bench",
+}
+
+
+class LLMBar(FilePairs):
+    """The authors' `Dataset` folder, or a folder of natural.json, neighbor.json and so on; or one of the files.
+
+    The five sets are read; a case study or another set of theirs when `subset` names it.
+    """
+
+    version: ClassVar[int] = 1
+    PARTS: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        part: (f"{part}.json", f"{folder}/dataset.json", f"{folder.removeprefix('LLMBar/')}/dataset.json")
+        for part, folder in FOLDERS.items()
+    }
+    GROUPS: ClassVar[tuple[str, ...]] = ("natural", *ADVERSARIAL)
+    PARSER: ClassVar[str] = "llmbar"
+
+    def parts(self) -> tuple[str, ...]:
+        return tuple(part for part in self.PARTS if part in (self.subset or self.GROUPS))
+
+    def items_of(self, row: Row) -> Sequence[PairItem]:
+        group = row.part or row.text("subset", "set")
+        if group not in self.PARTS:
+            raise BadRow(f"{row.where}: no set {group!r} in LLMBar; have: {', '.join(self.PARTS)}")
+        answers = (row.text("output_1", empty=True), row.text("output_2", empty=True))
+        label = row.choice("label", (1, 2))
+        return [labelled(row, f"{group}/{row.place}", group, row.text("input"), answers, label)]
+
+    def official(self, rows: Sequence[EvalItem]) -> dict[str, Estimate]:
+        """Per set the average over both orders, both right and equal; evenly over sets where all are there."""
+        found = super().official(rows)
+        averages = {}
+        for group in dict.fromkeys(row.group for row in rows):
+            pairs = all_shown([row for row in rows if row.group == group])
+            averages[group] = found[f"llmbar_{group}"] = either_order(pairs)
+            found[f"llmbar_{group}_both"] = both_right(pairs)
+            found[f"llmbar_{group}_equal"] = equal(pairs)
+        for name, groups in (("llmbar_adversarial", ADVERSARIAL), ("llmbar_overall", self.GROUPS)):
+            parts = [averages[group] for group in groups if group in averages and averages[group].n]
+            if len(parts) == len(groups):
+                found[name] = mixed([(1.0, part) for part in parts])
+        return found
+
+    def said(self, row: Row) -> list[Said] | None:
+        """A row of all runs as one table (winner_orig, winner_swap), or of an evaluator's `result.json`."""
+        if "winner_orig" in row.value:
+            part = row.choice("set", tuple(self.PARTS))
+            if part not in self.parts():
+                return []
+            key = f"{part}/{row.given('idx')}"
+            pairs = (("file", row.given("winner_orig")), ("exchanged", row.given("winner_swap")))
+            return [_winner(row, key, order, winner) for order, winner in pairs]
+        return list(self._judged(row)) if "results" in row.value else None
+
+    def _judged(self, row: Row) -> Iterator[Said]:
+        """One judge's two completions; which set it judged is in the file's name, as in natural__GPT-4__CoT.json."""
+        name = Path(row.where.partition("[")[0]).name.partition("__")[0]
+        if name not in self.PARTS:
+            raise BadRow(f"{row.where}: which set is this? call the file natural__JUDGE.json, neighbor__JUDGE.json ...")
+        for order, swap in (("file", "swap = False"), ("exchanged", "swap = True")):
+            last = row.given("results")[-1]
+            if not isinstance(last, Mapping) or swap not in last:
+                raise BadRow(f"{row.where}: results has no {swap!r}")
+            shown = last[swap]
+            if "completion" in shown:
+                yield Said(row.where, f"{name}/{row.place}", order, text=str(shown["completion"][0]))
+            else:
+                yield _winner(row, f"{name}/{row.place}", order, shown.get("winner"))
+
+
+def _winner(row: Row, key: str, order: str, found: object) -> Said:
+    names = {"1": "first", "2": "second", "": ""}
+    text = "" if found is None else str(found)
+    if text not in names:
+        raise BadRow(f"{row.where}: winner is {text!r}, not 1, 2 or empty")
+    return Said(row.where, key, order, winner=names[text])
+
+
+BENCHMARK = LLMBar

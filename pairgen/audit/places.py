@@ -9,7 +9,7 @@ from pairgen.errors import UsageError
 from pairgen.resources import resolve
 from pairgen.store import Manifest, read_manifest, sealed_steps
 
-Kind = Literal["lines", "json", "cells", "parquet", "arrow", "saved", "hub"]
+Kind = Literal["lines", "json", "cells", "parquet", "arrow", "saved", "hub", "joined"]
 KINDS: dict[str, Kind] = {
     ".jsonl": "lines", ".ndjson": "lines", ".json": "json", ".csv": "cells", ".tsv": "cells",
     ".parquet": "parquet", ".arrow": "arrow",
@@ -23,6 +23,7 @@ class Place:
     """Files of one kind, read one after the other as one dataset. `path` is what the user named.
 
     `note` says what in it was chosen, such as the step of a run; `lengths` are rows by file where they are known.
+    `sides` are the two places of a join, of the better and of the worse answers, `columns` their prompts and answers.
     """
 
     path: str
@@ -32,10 +33,14 @@ class Place:
     revision: str | None = None
     note: str = ""
     lengths: tuple[int, ...] = ()
+    sides: "tuple[Place, ...]" = ()
+    columns: tuple[dict[str, str], ...] = ()
 
     @property
     def name(self) -> str:
         """What a table calls it: the file's name without its endings, the folder's, or the hub name."""
+        if self.sides:
+            return " against ".join(side.name for side in self.sides)
         if self.kind == "hub" or not self.files:
             return self.path
         file = resolve(self.path)

@@ -17,6 +17,7 @@ from pairgen.audit.batches import read_batches, rows_of
 from pairgen.audit.cells import Bad
 from pairgen.audit.columns import Columns
 from pairgen.audit.halves import Halves
+from pairgen.audit.joined import columns_for, joined
 from pairgen.audit.pairs import Half, Sides
 from pairgen.audit.places import Place, find
 from pairgen.audit.raw import Raw, hub_rows, text_rows
@@ -30,6 +31,8 @@ SAMPLE = 100
 """Records a format is recognised by."""
 SHOWN = 5
 """Bad rows kept of each reason."""
+DETAIL = 200
+"""Characters kept of what is said of a bad row."""
 GROUPS = ("subset", "source", "category", "dataset", "bias", "task", "domain", "construction", "kind")
 """Columns that say where a row comes from, the first that tells rows apart wins; `by` comes before them."""
 
@@ -77,41 +80,53 @@ class Source:
 
     def sightings(self) -> Iterator[Sighting]:
         """All pairs one by one; the same pairs as `chunks` in the same order, with the rows they stand in."""
+        return (found for found in self.walk() if isinstance(found, Sighting))
+
+    def walk(self) -> Iterator[Sighting | BadRow]:
+        """All pairs, and the rows that make none where they stand (halves without a partner at the end)."""
         self.rows, self.pairs, self.bad, self.bad_rows = 0, 0, Counter(), []
         with Halves() as halves:
             for raw in rows_at(self.place):
+                self.rows += raw.lost
                 found = self._read(raw, halves)
-                if found is not None:
+                if isinstance(found, BadRow):
+                    self._count(found, raw.lost)
+                    yield found
+                elif found is not None:
                     self.pairs += 1
                     yield found
             for row in halves.left():
-                self._count(row, "unpaired", "no answer to its prompt with the other label")
+                left = BadRow(row, "unpaired", "no answer to its prompt with the other label")
+                self._count(left)
+                yield left
         self.bad_rows.sort(key=lambda bad: bad.row)
         if not self.pairs:
-            counts = ", ".join(f"{reason} {count:,}" for reason, count in self.bad.most_common()) or "no rows"
-            first = f"; row {self.bad_rows[0].row}: {self.bad_rows[0].detail}" if self.bad_rows else ""
-            raise UsageError(f"{self.path}: holds no pair an audit can read: {counts}{first}")
+            raise UsageError(f"{self.path}: holds no pair an audit can read: {self._why()}")
 
-    def _read(self, raw: Raw, halves: Halves) -> Sighting | None:
-        """The pair that a row makes or completes, None for a row that makes none."""
-        self.rows += raw.lost
+    def _why(self) -> str:
+        counts = ", ".join(f"{reason} {count:,}" for reason, count in self.bad.most_common()) or "no rows"
+        first = self.bad_rows[0] if self.bad_rows else None
+        return f"{counts}; row {first.row}: {first.detail or first.reason}" if first else counts
+
+    def _read(self, raw: Raw, halves: Halves) -> Sighting | BadRow | None:
+        """The pair that a row makes or completes, or why it makes none; None for a half that waits for its other."""
         if raw.record is None:
-            self._count(raw.row, raw.reason, raw.detail, raw.lost)
-            return None
+            return BadRow(raw.row, raw.reason, raw.detail[:DETAIL])
         try:
             found = self.shape.build(raw.record, self.shape.parts)
-        except (Bad, RecursionError) as why:
-            self._count(raw.row, *(why.args if isinstance(why, Bad) else ("nested too deep", "")))
-            return None
+        except Bad as why:
+            return BadRow(raw.row, why.args[0], why.args[1][:DETAIL])
+        except RecursionError:
+            return BadRow(raw.row, "nested too deep")
         group = _name(_value(raw.record, self.group)) if self.group else ""
         if isinstance(found, Half):
             return _of_halves(halves, raw.row, found, group)
         return Sighting(raw.row, found, group)
 
-    def _count(self, row: int, reason: str, detail: str, lost: int = 1) -> None:
-        self.bad[reason] += lost
-        if sum(bad.reason == reason for bad in self.bad_rows) < SHOWN:
-            self.bad_rows.append(BadRow(row, reason, detail[:200]))
+    def _count(self, bad: BadRow, lost: int = 1) -> None:
+        self.bad[bad.reason] += lost
+        if sum(other.reason == bad.reason for other in self.bad_rows) < SHOWN:
+            self.bad_rows.append(bad)
 
 
 def open_source(path: str, *, split: str = "train", revision: str | None = None,
@@ -120,20 +135,43 @@ def open_source(path: str, *, split: str = "train", revision: str | None = None,
 
     Raises UsageError when nothing in it can be read as preference data.
     """
-    place = find(str(path), split, revision)
-    sample = [raw.record for raw in islice(rows_at(place), SAMPLE) if raw.record is not None]
-    if not sample:
-        sample = [raw.record for raw in rows_at(place) if raw.record is not None][:1]
+    return _opened(find(str(path), split, revision), columns or {}, by, chunk)
+
+
+def open_joined(chosen: str, rejected: str, *, split: str = "train", columns: Mapping[str, str] | None = None,
+                by: str | None = None, chunk: int = CHUNK) -> Source:
+    """Two files of answers to the same prompts as one source; `columns` may name `prompt` and `completion`."""
+    sides = find(chosen, split), find(rejected, split)
+    parts = [columns_for(side.path, _sample(side)[0], columns or {}) for side in sides]
+    says = "{prompt} and {completion}".format(**parts[0])
+    note = f"joined on the prompt, {says} of {sides[0].path} chosen against {sides[1].path}"
+    files = tuple(file for side in sides for file in side.files)
+    place = Place(f"{chosen} against {rejected}", "joined", files, split, note=note, sides=sides, columns=tuple(parts))
+    return _opened(place, {}, by, chunk)
+
+
+def _opened(place: Place, columns: Mapping[str, str], by: str | None, chunk: int) -> Source:
+    sample = [raw.record for raw in _sample(place) if raw.record is not None]
+    shape = recognise(place.path, sample, columns)
+    return Source(place.name, place.path, place, shape, _group(place.path, sample, by, shape), chunk)
+
+
+def _sample(place: Place) -> list[Raw]:
+    """The first readable rows, or of a bad beginning the first one after it. Raises UsageError without any."""
+    sample = [raw for raw in islice(rows_at(place), SAMPLE) if raw.record is not None]
+    sample = sample or list(islice((raw for raw in rows_at(place) if raw.record is not None), 1))
     if not sample:
         raw = next(rows_at(place), None)
         why = f"; row {raw.row}: {raw.reason} {raw.detail}".rstrip() if raw else ": it is empty"
-        raise UsageError(f"{path}: no row can be read{why}")
-    shape = recognise(str(path), sample, columns or {})
-    return Source(place.name, str(path), place, shape, _group(str(path), sample, by, shape), chunk)
+        raise UsageError(f"{place.path}: no row can be read{why}")
+    return sample
 
 
 def rows_at(place: Place) -> Iterator[Raw]:
     """The rows of a place as they stand, good and bad. Raises UsageError when it is not of its kind at all."""
+    if place.kind == "joined":
+        chosen, rejected = place.sides
+        return joined(rows_at(chosen), rows_at(rejected), place.columns, rejected.path)
     if place.kind == "hub":
         return hub_rows(place)
     if place.kind in ("lines", "json", "cells"):

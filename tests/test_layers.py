@@ -16,8 +16,9 @@ LAYERS = (
     {"stages"},
     {"pipeline", "export"},
     {"train"},
-    {"evals", "audit"},
+    {"evals"},
     {"loop"},
+    {"audit"},
     {"cli", "__main__"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -62,7 +62,7 @@ def _samples(body: Any) -> list[Completion]:
     shares = _shares(_count(usage.get("completion_tokens")), [len(text) + 1 for text in texts])
     prompt = _count(usage.get("prompt_tokens"))
     return [
-        Completion(text, _finish(choice), 0 if i else prompt, share)
+        Completion(text, _finish(choice), 0 if i else prompt, share, _first(choice))
         for i, (choice, text, share) in enumerate(zip(ordered, texts, shares, strict=True))
     ]
 
@@ -78,6 +78,16 @@ def _text(choice: dict[str, Any]) -> str:
 def _finish(choice: dict[str, Any]) -> str:
     reason = choice.get("finish_reason")
     return reason if reason in ("length", "content_filter") else "stop"
+
+
+def _first(choice: dict[str, Any]) -> tuple[tuple[str, float], ...] | None:
+    """The likeliest first tokens of a choice with their log-probabilities; None where the server gave none."""
+    logprobs = choice.get("logprobs")
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    top = content[0].get("top_logprobs") if isinstance(content, list) and content else None
+    if not isinstance(top, list) or not top:
+        return None
+    return tuple((printable(str(entry["token"])), float(entry["logprob"])) for entry in top)
 
 
 def _count(value: Any) -> int:

@@ -60,13 +60,15 @@ class Chat:
             raise UsageError(f"model {folder}: its tokenizer has no chat template, so it cannot be asked")
 
     def text(self, messages: Messages) -> str:
-        """The rendered conversation, open for the assistant's turn. Raises RowError."""
+        """The rendered conversation, open for the assistant's turn or in it. Raises RowError."""
         from jinja2 import TemplateError
 
         turns = [{"role": m.role, "content": printable(m.content)} for m in messages]
         try:
+            if messages and messages[-1].role == "assistant":
+                return str(self.tokenizer.apply_chat_template(turns, tokenize=False, continue_final_message=True))
             return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-        except TemplateError as error:
+        except (TemplateError, ValueError) as error:
             raise RowError("chat_template", str(error)) from error
 
     def ids(self, texts: list[str]) -> list[list[int]]:

@@ -1,25 +1,37 @@
 """The raw reply of the engines that compute here: canonical JSON, one object per sample."""
 
 import json
+from typing import Any
 
 from pairgen.engine import Completion
-from pairgen.fingerprint import canonical
+from pairgen.fingerprint import JSON, canonical
 
 
 def pack(samples: list[Completion]) -> bytes:
     """The raw reply that holds these samples."""
-    return canonical([
-        {
-            "text": s.text, "finish": s.finish,
-            "prompt_tokens": s.prompt_tokens, "completion_tokens": s.completion_tokens,
-        }
-        for s in samples
-    ])
+    return canonical([_packed(sample) for sample in samples])
+
+
+def _packed(sample: Completion) -> dict[str, JSON]:
+    """A sample as JSON; log-probabilities only where there are some, so that other replies stay as they were."""
+    packed: dict[str, JSON] = {
+        "text": sample.text, "finish": sample.finish,
+        "prompt_tokens": sample.prompt_tokens, "completion_tokens": sample.completion_tokens,
+    }
+    if sample.first_logprobs is not None:
+        packed["first_logprobs"] = [[text, logprob] for text, logprob in sample.first_logprobs]
+    return packed
 
 
 def unpack(raw: bytes) -> list[Completion]:
     """The samples of a raw reply, in order."""
-    return [Completion(**sample) for sample in json.loads(raw)]
+    return [_unpacked(sample) for sample in json.loads(raw)]
+
+
+def _unpacked(sample: dict[str, Any]) -> Completion:
+    first = sample.pop("first_logprobs", None)
+    pairs = None if first is None else tuple((str(text), float(logprob)) for text, logprob in first)
+    return Completion(**sample, first_logprobs=pairs)
 
 
 def cut(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:

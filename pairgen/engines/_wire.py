@@ -26,6 +26,10 @@ def chat_body(
         body["n"] = n
     if options.stop:
         body["stop"] = list(options.stop)
+    if request.logprobs:
+        body |= {"logprobs": True, "top_logprobs": request.logprobs}
+    if request.messages and request.messages[-1].role == "assistant":  # as vLLM's server wants it said
+        body |= {"continue_final_message": True, "add_generation_prompt": False}
     body |= extra
     return {name: value for name, value in body.items() if name not in omit} if omit else body
 

@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -130,10 +131,11 @@ class ScriptedEngine:
         if pause > 0:
             await asyncio.sleep(pause)
         prompt = sum(len(m.content.split()) for m in request.messages)
-        return pack([
+        samples = [
             completion(self._script(request.messages, seed), request.sampling, 0 if i else prompt)
             for i, seed in enumerate(seeds)
-        ])
+        ]
+        return pack([certain(sample) for sample in samples] if request.logprobs else samples)
 
     def decode(self, raw: bytes) -> list[Completion]:
         """The samples in a raw reply. Pure."""
@@ -164,6 +166,12 @@ def completion(text: str, sampling: Sampling, prompt_tokens: int) -> Completion:
     if len(words) > sampling.max_tokens:
         return Completion("".join(words[: sampling.max_tokens]), "length", prompt_tokens, sampling.max_tokens)
     return Completion(text, "stop", prompt_tokens, len(words))
+
+
+def certain(sample: Completion) -> Completion:
+    """A reply with its first word as the only first token there could have been."""
+    first = WORD.match(sample.text)
+    return replace(sample, first_logprobs=((first.group(), 0.0),) if first else ())
 
 
 def options(replies: Replies) -> tuple[str, ...]:

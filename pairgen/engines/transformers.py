@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from pairgen.engine import Completion, Engine
+from pairgen.engines._choose import choose, likeliest
 from pairgen.engines._local import Chat, LocalConfig, LocalEngine, quiet, use_threads
 from pairgen.engines._reply import cut
 from pairgen.engines._worker import Job, pack_job
@@ -182,8 +183,19 @@ class Batch:
         self.cache = out.past_key_values
         self.cache.batch_select_indices(index_R)
         self.logits_RV = out.logits[:, -1][index_R]
+        self.note_first()
         self.mask_RT = mask_JT.long()[index_R]
         self.position_R = lengths_J[index_R]
+
+    def note_first(self) -> None:
+        """Keep the likeliest first tokens of the rows that were asked for them."""
+        wanted = [place for place, row in enumerate(self.rows) if row.job.request.logprobs]
+        if not wanted:
+            return
+        logps_RV = self.logits_RV[wanted].double().log_softmax(-1)
+        for place, logps_V in zip(wanted, logps_RV, strict=True):
+            row = self.rows[place]
+            row.first = likeliest(logps_V, row.job.request.logprobs, self.backend.tokenizer)
 
     def advance(self) -> None:
         """Choose the next token of every row, and compute what follows while any row goes on."""
@@ -240,6 +252,7 @@ class Row:
     def __init__(self, job: Job, limit: int) -> None:
         self.job, self.limit = job, limit
         self.tokens: list[int] = []
+        self.first: tuple[tuple[str, float], ...] | None = None
         self.finish: str | None = None
         self.stop = job.request.sampling.stop
         # a character is at most four byte-level tokens: a stop string ends within so many of them
@@ -266,35 +279,12 @@ class Row:
     def completion(self, backend: TransformersBackend) -> Completion:
         """The sample as it ended."""
         text, _ = cut(self.text(backend, self.tokens), self.stop)
-        return Completion(text, self.finish or "length", 0, len(self.tokens))
+        return Completion(text, self.finish or "length", 0, len(self.tokens), self.first)
 
 
 def rows(job: Job) -> int:
     """How many samples a job has to draw: greedy ones are all the same."""
     return 1 if job.request.sampling.temperature == 0 else job.request.n
-
-
-def choose(logits_RV: Any, temperature_R: Any, top_p_R: Any, draw_R: Any) -> Any:
-    """The next token of each row: the likeliest at temperature 0, else by the row's draw in [0, 1).
-
-    Nucleus sampling keeps the smallest set of tokens whose probability reaches `top_p`.
-    """
-    import torch
-
-    best_R = logits_RV.argmax(-1)
-    if not bool((temperature_R > 0).any()):
-        return best_R
-    scale_R = torch.where(temperature_R > 0, temperature_R, torch.ones_like(temperature_R))
-    probs_RV = (logits_RV / scale_R[:, None]).softmax(-1)
-    if bool((top_p_R < 1).any()):
-        sorted_RV, order_RV = probs_RV.sort(dim=-1, descending=True, stable=True)
-        before_RV = sorted_RV.cumsum(-1) - sorted_RV
-        kept_RV = sorted_RV * (before_RV < top_p_R[:, None])
-        probs_RV = torch.zeros_like(probs_RV).scatter(-1, order_RV, kept_RV)
-    reached_RV = probs_RV.cumsum(-1)
-    target_R1 = (draw_R * reached_RV[:, -1])[:, None]
-    sampled_R = torch.searchsorted(reached_RV, target_R1, right=True)[:, 0].clamp(max=logits_RV.shape[-1] - 1)
-    return torch.where(temperature_R > 0, sampled_R, best_R)
 
 
 ENGINE = TransformersConfig

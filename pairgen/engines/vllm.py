@@ -129,6 +129,7 @@ class VllmBackend:
             n=1 if greedy else request.n, seed=None if greedy else request.seed + request.first,
             temperature=options.temperature, top_p=options.top_p, max_tokens=options.max_tokens,
             stop=list(options.stop) or None, detokenize=bool(options.stop), output_kind=self.final,
+            logprobs=request.logprobs or None,
         )
 
     def step(self) -> list[Job]:
@@ -152,10 +153,17 @@ class VllmBackend:
             return Stopped(f"vllm: a request ended as {broken[0]!r}; run again to go on")
         texts = [self.tokenizer.decode(list(o.token_ids), skip_special_tokens=True) for o in outputs]
         samples = [
-            Completion(cut(text, job.request.sampling.stop)[0], o.finish_reason, 0, len(o.token_ids))
+            Completion(cut(text, job.request.sampling.stop)[0], o.finish_reason, 0, len(o.token_ids), self.first(o))
             for text, o in zip(texts, outputs, strict=True)
         ]
         return pack_job(job, samples)
+
+    def first(self, output: Any) -> tuple[tuple[str, float], ...] | None:
+        """The likeliest first tokens, the likeliest first, where they were asked for."""
+        if not output.logprobs:
+            return None
+        found = sorted(output.logprobs[0].items(), key=lambda entry: -entry[1].logprob)
+        return tuple((str(self.tokenizer.decode([token])), float(entry.logprob)) for token, entry in found)
 
     def forget(self, job: Job) -> None:
         """Take a job nobody waits for out of the scheduler."""

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pairgen.engine import Completion, Request, Sampling
-from pairgen.parsers import read_verdict
+from pairgen.parsers import FORMATS
 from pairgen.prompts import Prompt, PromptFile, shipped
 from pairgen.records import ORDERS, Drop, Judged, Judgment, Messages, Order, Pair, gold_label
 from pairgen.stage import LLMStage, row_seed
@@ -41,7 +41,7 @@ class Judge(LLMStage):
 
     def read(self, row: Pair, replies: list[list[Completion]]) -> list[Judged | Drop]:
         judgments = tuple(
-            _judgment(order, sample, reply)
+            _judgment(self.prompt, order, sample, reply)
             for order, samples in zip(self._orders(row), replies, strict=True)
             for sample, reply in enumerate(samples)
         )
@@ -60,10 +60,11 @@ def judge_messages(prompt: PromptFile, pair: Pair, order: Order) -> Messages:
     return prompt.render(instruction=pair.instruction.text, answer_a=first, answer_b=second)
 
 
-def _judgment(order: Order, sample: int, reply: Completion) -> Judgment:
-    verdict = read_verdict(reply.text, reply.finish)
+def _judgment(prompt: PromptFile, order: Order, sample: int, reply: Completion) -> Judgment:
+    verdict = FORMATS.get(prompt.parser or "", FORMATS["verdict"]).read(reply.text, reply.finish)
+    winner = verdict.winner if verdict.status == "ok" else None
     return Judgment(
-        order, sample, reply.text, verdict.winner, verdict.status, gold_label(order), reply.completion_tokens
+        order, sample, reply.text, winner, verdict.status, gold_label(order), reply.completion_tokens
     )
 
 

@@ -18,7 +18,7 @@ from pairgen.errors import UsageError
 from pairgen.evals.benchmark import EvalItem, EvalReply, I, SampledBenchmark
 from pairgen.parsers.verdicts import FORMATS, RATINGS, TIE, Verdict, read_rating
 from pairgen.prompts import Prompt, PromptFile, shipped
-from pairgen.records import Messages
+from pairgen.records import Message, Messages
 from pairgen.stage import row_seed
 
 Way = Literal["text", "logits", "ratings"]
@@ -53,12 +53,16 @@ class Read:
 
 
 class JudgedBenchmark(SampledBenchmark[I]):
-    """A benchmark whose items are shown to a judge. `rubric` stands in for items that bring none."""
+    """A benchmark whose items are shown to a judge. `rubric` stands in for items that bring none.
+
+    `opening` begins the judge's answer for it (`[[`), so that `verdict: logits` finds a letter next.
+    """
 
     fills: ClassVar[frozenset[str]]
 
     prompt: Prompt = shipped("judge.md")
     rubric: str | None = None
+    opening: str = ""
 
     @field_validator("prompt")
     @classmethod
@@ -79,7 +83,7 @@ class JudgedBenchmark(SampledBenchmark[I]):
 
     def ask(self, item: I) -> list[Request]:
         return [
-            _request(view, sampling, row_seed(self.seed, item.id, mode, view.order), n)
+            _request(view, sampling, row_seed(self.seed, item.id, mode, view.order), n, self.opening)
             for mode, (sampling, n) in self.modes().items() for view in self.views(item)
         ]
 
@@ -99,11 +103,12 @@ class JudgedBenchmark(SampledBenchmark[I]):
         )
 
 
-def _request(view: View, sampling: Sampling, seed: int, n: int) -> Request:
+def _request(view: View, sampling: Sampling, seed: int, n: int, opening: str) -> Request:
     if view.way != "logits":
         return Request(view.messages, sampling, seed, n=n)
     one = sampling.model_copy(update={"max_tokens": 1, "stop": ()})
-    return Request(view.messages, one, seed, n=1, logprobs=LIKELIEST)
+    begun = (Message("assistant", opening),) if opening else ()
+    return Request((*view.messages, *begun), one, seed, n=1, logprobs=LIKELIEST)
 
 
 def fitting(prompt: PromptFile, fills: frozenset[str]) -> PromptFile:
@@ -187,6 +192,15 @@ def letter_odds(first: Iterable[tuple[str, float]]) -> Mapping[str, float]:
             found[match.group(1)] = found.get(match.group(1), 0.0) + math.exp(logprob)
     total = math.fsum(found.values())
     return {letter: odd / total for letter, odd in found.items()} if total > 0 else {}
+
+
+def check_way(prompt: PromptFile, way: Way, votes: int, opening: str) -> None:
+    """Raise ValueError for options that do not go with a way of reading verdicts."""
+    needs_part(prompt, way)
+    if way == "logits" and votes:
+        raise ValueError("votes: `verdict: logits` reads the probabilities themselves; there is nothing to sample")
+    if way != "logits" and opening:
+        raise ValueError("opening: an answer is begun for the judge with `verdict: logits` only")
 
 
 def needs_part(prompt: PromptFile, way: Way) -> None:

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pairgen.engine import Completion
 from pairgen.errors import UsageError
-from pairgen.evals.asking import JudgedBenchmark, View, Way, conversation, fitting, needs_part, render
+from pairgen.evals.asking import JudgedBenchmark, View, Way, check_way, conversation, fitting, needs_part, render
 from pairgen.evals.benchmark import Estimate, EvalItem, EvalReply, Known, estimate_rows, said
 from pairgen.evals.items import ChoiceItem
 from pairgen.evals.verdicts import rated_scores, replies_of, scores_of
@@ -50,10 +50,7 @@ class ChoiceBenchmark(JudgedBenchmark[ChoiceItem]):
 
     @model_validator(mode="after")
     def _reads_what_it_asks(self) -> "ChoiceBenchmark":
-        if self.verdict != "ratings":
-            needs_part(self.prompt, self.verdict)
-        if self.verdict == "logits" and self.votes:
-            raise ValueError("votes: `verdict: logits` reads the probabilities themselves; there is nothing to sample")
+        check_way(self.rating_prompt if self.verdict == "ratings" else self.prompt, self.verdict, self.votes, self.opening)
         return self
 
     def rater(self, item: ChoiceItem) -> PromptFile:

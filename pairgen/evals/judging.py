@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 from pydantic import model_validator
 
 from pairgen.engine import Completion
-from pairgen.evals.asking import JudgedBenchmark, View, Way, conversation, needs_part, render
+from pairgen.evals.asking import JudgedBenchmark, View, Way, check_way, conversation, render
 from pairgen.evals.benchmark import Estimate, EvalItem, EvalReply, Known, said
 from pairgen.evals.items import PairItem
 from pairgen.evals.slices import judge_metrics, pair_accuracy, vote
@@ -42,9 +42,7 @@ class PairBenchmark(JudgedBenchmark[PairItem]):
 
     @model_validator(mode="after")
     def _reads_what_it_asks(self) -> "PairBenchmark":
-        needs_part(self.prompt, self.verdict)
-        if self.verdict == "logits" and self.votes:
-            raise ValueError("votes: `verdict: logits` reads the probabilities themselves; there is nothing to sample")
+        check_way(self.prompt, self.verdict, self.votes, self.opening)
         return self
 
     def views(self, item: PairItem) -> list[View]:

@@ -12,7 +12,7 @@ from typing import ClassVar
 from pydantic import model_validator
 
 from pairgen.engine import Completion
-from pairgen.evals.asking import JudgedBenchmark, View, conversation, needs_part, render
+from pairgen.evals.asking import JudgedBenchmark, View, check_way, conversation, render
 from pairgen.evals.benchmark import Estimate, EvalItem, EvalReply, Known, estimate_rows, said
 from pairgen.evals.correlation import correlations
 from pairgen.evals.items import RatingItem
@@ -38,7 +38,7 @@ class RatingBenchmark(JudgedBenchmark[RatingItem]):
 
     @model_validator(mode="after")
     def _rates(self) -> "RatingBenchmark":
-        needs_part(self.prompt, "ratings")
+        check_way(self.prompt, "ratings", self.votes, self.opening)
         return self
 
     def views(self, item: RatingItem) -> list[View]:

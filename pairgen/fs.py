@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
 TEMP = ".tmp"
+ASIDE = ".before"
 ADVICE = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space or raise the quota",
@@ -130,7 +131,10 @@ def probe(folder: Path) -> float | None:
 
 
 def adopt(source: Path, path: Path) -> None:
-    """Commit under the name `path` what a library wrote as `source`, a file or a folder: contents first."""
+    """Commit under the name `path` what a library wrote as `source`, a file or a folder: contents first.
+
+    What had the name before is put aside, and deleted when `source` has taken it; should that fail, it is put back.
+    """
     with _writing(path):
         for part in [*source.rglob("*"), source]:
             handle = os.open(part, os.O_RDONLY)
@@ -138,10 +142,34 @@ def adopt(source: Path, path: Path) -> None:
                 os.fsync(handle)
             finally:
                 os.close(handle)
-        remove(path)
-        failpoint("adopt.rename")
-        os.replace(source, path)
+        aside = put_aside(path)
+        try:
+            failpoint("adopt.rename")
+            os.replace(source, path)
+        except BaseException:
+            put_back(path)
+            raise
         fsync_dir(path.parent)
+        if aside is not None:
+            remove(aside)
+
+
+def put_aside(path: Path) -> Path | None:
+    """Give what has this name a hidden one beside it; None where nothing has. `put_back` undoes it."""
+    aside = path.with_name(f".{path.name}{ASIDE}")
+    if not os.path.lexists(path):
+        return None
+    failpoint("adopt.aside")
+    remove(aside)
+    os.replace(path, aside)
+    return aside
+
+
+def put_back(path: Path) -> None:
+    """Give back its name to what was put aside, after a failure or by a process that died, unless it is taken."""
+    aside = path.with_name(f".{path.name}{ASIDE}")
+    if os.path.lexists(aside) and not os.path.lexists(path):
+        os.replace(aside, path)
 
 
 def fsync_dir(path: Path) -> None:

@@ -40,6 +40,9 @@ class CardFacts:
     side: str | None
     command: str | None
     models: Mapping[str, str]
+    splits: Mapping[str, int]
+    share: float
+    seed: int
 
 
 def card(facts: CardFacts, sources: Sequence[Source], table: ContrastTable) -> str:
@@ -55,7 +58,8 @@ def _front(facts: CardFacts) -> str:
     kind = "jsonl" if facts.to == "jsonl" else "parquet"
     folders = {"default": "data", **({facts.side: facts.side} if facts.side is not None else {})}
     configs = [
-        f"- config_name: {name}\n  data_files:\n  - split: train\n    path: {folder}/train-*.{kind}"
+        f"- config_name: {name}\n  data_files:\n"
+        + "\n".join(f"  - split: {split}\n    path: {folder}/{split}-*.{kind}" for split in facts.splits)
         for name, folder in folders.items()
     ]
     kinds = ["preference", "dpo"] if "chosen" in facts.columns else []
@@ -76,7 +80,14 @@ def _summary(facts: CardFacts, sources: Sequence[Source]) -> str:
     models = "; ".join(f"{role}: {cell(model)}" for role, model in facts.models.items())
     written = f" Text written by models ({models})." if models else " No model was asked."
     came = sources[0].manifest.rows + sum(sources[0].manifest.drops.values())
-    return f"{facts.rows:,} rows, made by [pairgen](#origin) from {came:,} input rows.{written}"
+    return f"{facts.rows:,} rows, made by [pairgen](#origin) from {came:,} input rows.{written}{_split(facts)}"
+
+
+def _split(facts: CardFacts) -> str:
+    if len(facts.splits) == 1:
+        return ""
+    counts = ", ".join(f"`{name}` {count:,}" for name, count in facts.splits.items())
+    return f" Split by prompt ({facts.share:g} of the prompts held out, seed {facts.seed}): {counts} rows."
 
 
 def _making(facts: CardFacts, sources: Sequence[Source]) -> str:

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from pairgen.records import Drop, Message, Pair, Preference, content_id
 from pairgen.stage import RowStage
+from pairgen.stages._ids import IdSet
 
 REASONS = {
     "clair": "before_revision", "on-policy-judge": "judged_worse", "off-policy-judge": "lower_score",
@@ -20,13 +21,12 @@ class ExportPairs(RowStage):
     writes: ClassVar[type] = Preference
 
     def run(self, rows: Iterator[Pair]) -> Iterator[Preference | Drop]:
-        seen: set[str] = set()
+        seen = IdSet()
         for row in rows:
-            if row.id in seen:
-                yield Drop(row.id, self.id, "duplicate", failed=False)
-            else:
-                seen.add(row.id)
+            if seen.add(row.id):
                 yield preference(row)
+            else:
+                yield Drop(row.id, self.id, "duplicate", failed=False)
 
 
 def preference(row: Pair) -> Preference:

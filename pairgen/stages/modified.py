@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from pairgen.records import Drop, Instruction, Message, Pair, messages_id
 from pairgen.stage import RowStage
+from pairgen.stages._ids import IdSet
 
 
 class Modified(RowStage):
@@ -18,18 +19,14 @@ class Modified(RowStage):
     writes: ClassVar[type] = Instruction
 
     def run(self, rows: Iterator[Pair]) -> Iterator[Instruction | Drop]:
-        seen: set[str] = set()
+        seen = IdSet()
         for row in rows:
             if row.modified is None:
                 yield Drop(row.id, self.id, "no_modified", failed=False)
                 continue
             messages = (Message("user", row.modified),)
             made = Instruction(messages_id(messages), messages, f"{row.instruction.source}, modified")
-            if made.id in seen:
-                yield Drop(row.id, self.id, "duplicate", failed=False)
-            else:
-                seen.add(made.id)
-                yield made
+            yield made if seen.add(made.id) else Drop(row.id, self.id, "duplicate", failed=False)
 
 
 STAGE = Modified

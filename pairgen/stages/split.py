@@ -25,11 +25,15 @@ class Split(RowStage):
 
     def run(self, rows: Iterator[Pair]) -> Iterator[Pair | Drop]:
         for row in rows:
-            held_out = int(content_id(str(self.seed), "split", row.instruction.id), 16) < self.share * 16**16
-            if held_out == (self.part == "heldout"):
+            if is_held_out(row.instruction.id, self.share, self.seed) == (self.part == "heldout"):
                 yield row
             else:
                 yield Drop(row.id, self.id, "other_part", failed=False)
+
+
+def is_held_out(instruction_id: str, share: float, seed: int) -> bool:
+    """Whether an instruction is among the `share` that is held out, by its content and the seed alone."""
+    return int(content_id(str(seed), "split", instruction_id), 16) < share * 16**16
 
 
 STAGE = Split

@@ -1,6 +1,7 @@
 """Exports: what comes out is what was in the step, in every reader, and the card says how it was made."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from pairgen.export import Wanted, export_step
 from pairgen.export.card import fenced, safe_command
 from pairgen.export.contrast import ContrastTable, Spread
 from pairgen.export.provenance import sources_of
+from pairgen.export.split import split_of
 from pairgen.failpoints import arm
 from pairgen.records import Message, Pair, Preference
+from pairgen.stages.split import Split
 from pairgen.store import read_rows
 
 MARKERS = "{teacher_reasoning}: say | why\n{corrected_student_solution}:\n"
@@ -211,6 +214,102 @@ def test_an_export_appears_whole_or_not_at_all(made: Path, tmp_path: Path, fault
             export_step(steps(made, "clair-pairs")[0], Wanted("trl", tmp_path / "out"))
     finally:
         arm(None)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fault", ["adopt.rename:1:eio", "adopt.aside:1:eio", "file.rename:2:eio"])
+def test_an_earlier_export_outlives_a_failed_one(made: Path, tmp_path: Path, fault: str) -> None:
+    """--overwrite: should the new one not get its name, the old one has it again, byte for byte."""
+    step, out = steps(made, "clair-pairs")[0], tmp_path / "out"
+    export_step(step, Wanted("jsonl", out))
+    before = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    arm(fault)
+    try:
+        with pytest.raises(StorageError):
+            export_step(step, Wanted("trl", out, replace=True))
+    finally:
+        arm(None)
+    assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_what_a_killed_export_put_aside_is_found_again(made: Path, tmp_path: Path) -> None:
+    """Killed between the two renames the old export is hidden; the next command gives it its name back first."""
+    step, out = steps(made, "clair-pairs")[0], tmp_path / "out"
+    export_step(step, Wanted("jsonl", out))
+    out.rename(tmp_path / ".out.before")
+    with pytest.raises(UsageError, match="--overwrite"):
+        export_step(step, Wanted("trl", out))
+    assert (out / "README.md").is_file()
+    export_step(step, Wanted("trl", out, replace=True))
+    assert list(tmp_path.iterdir()) == [out]
+
+
+# --- held out -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty prompts, two pairs each, and judgments of both orders as training rows."""
+    folder = tmp_path_factory.mktemp("judged")
+    (folder / "in.jsonl").write_text("".join(f'"Question {i}?"\n' for i in range(60)))
+    policy = json.dumps({"use": "scripted", "default": "right [[{{seed}}]]", "replies": [
+        {"match": "judge", "reply": ["[[A]]", "[[B]]"]}, {"match": "worse", "reply": "wrong {{seed}}"},
+    ]})
+    (folder / "worse.md").write_text("---\nvars: [instruction]\npattern: (?s)(?P<answer>.+)\n---\n# user\nworse\n"
+                                     "{{instruction}}")
+    (folder / "judge.md").write_text("---\nvars: [instruction, answer_a, answer_b]\nparser: verdict\n---\n# user\n"
+                                     "judge {{instruction}} {{answer_a}} {{answer_b}}")
+    (folder / "p.yaml").write_text(json.dumps({
+        "name": "judged", "engines": {"policy": json.loads(policy)}, "data": {"path": f"{folder}/in.jsonl"},
+        "stages": [
+            {"id": "answered", "use": "respond", "engine": "policy"},
+            {"id": "pairs", "use": "pair", "engine": "policy", "construction": "direct-worse", "n": 2,
+             "prompt": f"{folder}/worse.md", "length_ratio": [0, 9]},
+            {"id": "judgments", "use": "judge", "engine": "policy", "prompt": f"{folder}/judge.md", "n": 2},
+            {"id": "kept", "use": "filter"}, {"id": "dpo", "use": "export-dpo"},
+        ],
+    }))
+    run(str(folder / "p.yaml"), folder / "run")
+    return folder / "run"
+
+
+@pytest.mark.parametrize("to", ["trl", "jsonl"])
+@pytest.mark.parametrize("step", ["pairs", "dpo"])
+def test_no_prompt_is_on_both_sides(judged: Path, tmp_path: Path, step: str, to: str) -> None:
+    """All rows of an instruction are in one split, also where the prompt of a row is a judgment's of either order."""
+    import datasets
+
+    folder = steps(judged, step)[0]
+    done = export_step(folder, Wanted(to, tmp_path / "out", heldout=0.2, seed=4))
+    back = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert set(back) == {"train", "test"}
+    sides = {name: [json.dumps(row["prompt"]) for row in back[name]] for name in back}
+    found = {name: {re.findall(r"Question \d+\?", text)[0] for text in texts} for name, texts in sides.items()}
+    assert not found["train"] & found["test"]
+    assert (len(back["test"]), len(back["train"])) == (done.heldout, done.rows - done.heldout)
+    assert 4 <= len(found["test"]) <= 24  # 12 expected of 60, four standard deviations to each side
+    ids = [row["id"] for row in back["train"]] + [row["id"] for row in back["test"]]
+    assert sorted(ids) == sorted(row.id for row in read_rows(folder))
+    text = (tmp_path / "out" / "README.md").read_text()
+    counts = f"`train` {len(back['train'])}, `test` {len(back['test'])} rows"
+    assert f"0.2 of the prompts held out, seed 4): {counts}" in text
+
+
+def test_the_draw_is_that_of_the_stage(judged: Path) -> None:
+    """`split` with the same share and seed holds the same instructions out; another seed holds out others."""
+    rows: list[Pair] = list(read_rows(steps(judged, "pairs")[0]))
+    stage = Split.model_validate({"id": "s", "use": "split", "part": "heldout", "share": 0.2, "seed": 4})
+    kept = {row.id for row in stage.run(iter(rows)) if isinstance(row, Pair)}
+    sources = sources_of(steps(judged, "pairs")[0])
+    assert {row.id for row in rows if split_of(sources, 0.2, 4).of(row) == "test"} == kept
+    assert {row.id for row in rows if split_of(sources, 0.2, 5).of(row) == "test"} != kept
+
+
+def test_a_share_that_leaves_a_split_empty_is_refused(made: Path, tmp_path: Path, capfd: Any) -> None:
+    """Of three prompts a hundredth is none: one line, nothing written."""
+    said = pairgen(capfd, "export", made, "--out", tmp_path / "out", "--step", "clair-pairs", "--heldout", "0.01")
+    assert (said.code, "--heldout 0.01: leaves the split 'test' without rows" in said.line) == (2, True), said.err
     assert not list(tmp_path.iterdir())
 
 

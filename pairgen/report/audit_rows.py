@@ -7,6 +7,7 @@ from pairgen.audit.summary import Bias, DatasetAudit, Rate, Stat
 from pairgen.report.measures import (
     LENGTH,
     auc,
+    counted,
     length_bias,
     longer_wins,
     named,
@@ -22,6 +23,10 @@ from pairgen.report.numbers import NONE, count
 
 LANGUAGES = 8
 """Languages that are listed, most frequent first."""
+
+
+WEIGHTS = 10
+"""Features of the style classifier that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ def blocks(datasets: Datasets) -> list[Block]:
               _judges(datasets)),
         Block("Style", "AUC [95 % interval]: the chance that chosen has more of it; 0.50 says nothing about the label. "
               "Below it the pairs in which chosen has more, and in which rejected has more.", _biases(datasets)),
+        Block("Weights", "What a classifier of style goes by: standardised weights, positive where chosen has more.",
+              _weights(datasets)),
         Block("Hygiene", "Pairs, and their share.", _rates(datasets, lambda d: d.hygiene)),
         Block("Under the model", "Mean [95 % interval]; below it median, and from the 10th to the 90th percentile.",
               _stats(datasets, lambda d: d.model) + _rates(datasets, lambda d: d.model_rates)),
@@ -154,6 +161,20 @@ def _bias_cell(bias: Bias | None) -> Cell:
     return Cell(auc(bias), f"{percent(bias.chosen_more, n)} · {percent(bias.rejected_more, n)}")
 
 
+def _weights(datasets: Datasets) -> tuple[Row, ...]:
+    """The features that any dataset's classifier leans on most, strongest first."""
+    found = [dict(d.predictability.weights) if d.predictability else {} for d in datasets]
+    every = {name for weights in found for name in weights}
+    order = sorted(every, key=lambda name: -max(abs(weights.get(name, 0.0)) for weights in found))[:WEIGHTS]
+    return tuple(
+        Row(
+            name.replace("_", " "),
+            tuple(Cell(f"{weights[name]:+.2f}") if name in weights else EMPTY for weights in found),
+        )
+        for name in order
+    )
+
+
 def _rates(datasets: Datasets, part: Callable[[DatasetAudit], Iterable[Rate]]) -> tuple[Row, ...]:
     found = [{rate.name: rate for rate in part(dataset)} for dataset in datasets]
     return tuple(
@@ -183,10 +204,6 @@ def _language(dataset: DatasetAudit, name: str) -> Cell:
 def _unread(datasets: Datasets) -> tuple[Row, ...]:
     reasons = sorted({r for d in datasets for r in d.bad}, key=lambda r: -sum(d.bad.get(r, 0) for d in datasets))
     rows = [
-        Row(reason, tuple(Cell(_part(d.bad.get(reason, 0), d.rows)) for d in datasets)) for reason in reasons
+        Row(reason, tuple(Cell(counted(d.bad.get(reason, 0), d.rows)) for d in datasets)) for reason in reasons
     ]
     return tuple(rows)
-
-
-def _part(rows: int, n: int) -> str:
-    return f"{count(rows)} ({percent(rows, n)})" if n else NONE

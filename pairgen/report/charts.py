@@ -58,7 +58,7 @@ def line_chart(
 
 def _paint_line(axes: "Axes", line: Line, index: int) -> None:
     axes.errorbar(
-        line.x, line.y, yerr=line.errors or None, label=_label(line.label), color=SERIES[index % len(SERIES)],
+        line.x, line.y, yerr=line.errors or None, label=label_of(line.label), color=SERIES[index % len(SERIES)],
         linestyle="--" if line.reference else "-", linewidth=1.2 if line.reference else 1.9, capsize=2.5,
         elinewidth=1.0, marker=MARKS[index % len(MARKS)], markersize=4.5,
         markevery=1 + len(line.x) // 12,
@@ -81,11 +81,11 @@ def bar_chart(name: str, places: Sequence[str], layers: Sequence[Bars], x_label:
         base = [0.0] * len(places)
         for index, layer in enumerate(layers):
             axes.bar(
-                range(len(places)), layer.values, bottom=base, width=0.65, label=_label(layer.label),
+                range(len(places)), layer.values, bottom=base, width=0.65, label=label_of(layer.label),
                 color=SERIES[index % len(SERIES)], alpha=max(0.3, 1 - 0.35 * (index // len(SERIES))),
             )
             base = [low + value for low, value in zip(base, layer.values, strict=True)]
-        axes.set_xticks(range(len(places)), [_label(place) for place in places])
+        axes.set_xticks(range(len(places)), [label_of(place) for place in places])
         _finish(axes, x_label, y_label, len(layers))
 
     said = "; ".join(
@@ -96,8 +96,8 @@ def bar_chart(name: str, places: Sequence[str], layers: Sequence[Bars], x_label:
 
 
 def _finish(axes: "Axes", x_label: str, y_label: str, series: int) -> None:
-    axes.set_xlabel(_label(x_label))
-    axes.set_title(_label(y_label), loc="left", fontsize=10)
+    axes.set_xlabel(label_of(x_label))
+    axes.set_title(label_of(y_label), loc="left", fontsize=10)
     axes.grid(axis="x", visible=False)
     axes.tick_params(color=INK)
     if series > 1:
@@ -110,6 +110,6 @@ def _points(line: Line, most: int = 20) -> str:
     return ", ".join(f"{x:g} → {y:.4g}" for x, y in list(zip(line.x, line.y, strict=True))[::step])
 
 
-def _label(text: str) -> str:
+def label_of(text: str) -> str:
     """A label of one line; matplotlib would hide one that starts with an underscore."""
     return one_line(f" {text}" if text.startswith("_") else text, 44) if text.strip("_") else "·"

@@ -53,9 +53,12 @@ def render(template: str, **values: Any) -> Markup:
     return Markup(_environment().get_template(template).render(**values))
 
 
-def page(title: str, sections: Sequence[Section], subtitle: str = "") -> str:
-    """The whole file. Its policy allows this one style sheet and nothing else: no script, no fetch."""
-    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+def page(title: str, sections: Sequence[Section], subtitle: str = "", rules: str = "") -> str:
+    """The whole file. Its policy allows this one style sheet and nothing else: no script, no fetch.
+
+    `rules` are style rules of this page alone; they must not hold text that anyone else wrote.
+    """
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8") + rules
     policy = base64.b64encode(sha256(style.encode()).digest()).decode()
     return str(render(
         "page.html", title=title, subtitle=subtitle, sections=sections, style=Markup(style), policy=policy,

@@ -1,10 +1,10 @@
 """The measures of an audit as people read them: one place for units and digits, for terminal and page alike."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pairgen.audit.summary import Bias, DatasetAudit, Rate, Stat
+from pairgen.audit.summary import Bias, DatasetAudit, Histogram, Rate, Stat
 from pairgen.report.numbers import NONE, count, share
 
 HUNDREDFOLD = frozenset({
@@ -18,7 +18,7 @@ LENGTH = ("chars", "length", "words")
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A measure in strings: `43.1`, `[42.9, 43.4]`, `41.2`, `20.1 – 66.0`."""
+    """A measure in strings: `43.1`, `[42.9, 43.4]`, `41.2`, `20.1 to 66.0`."""
 
     mean: str
     interval: str
@@ -43,7 +43,7 @@ def shown(stat: Stat) -> Shown:
     interval = NONE if math.isnan(low) else f"[{plain_number(low, fine)}, {plain_number(high, fine)}]"
     return Shown(
         plain_number(mean, fine), interval, plain_number(median, coarse),
-        f"{plain_number(p10, coarse)} – {plain_number(p90, coarse)}",
+        f"{plain_number(p10, coarse)} to {plain_number(p90, coarse)}",
     )
 
 
@@ -67,9 +67,14 @@ def percent(part: float, n: float) -> str:
     return "< 0.1 %" if 0 < part / n < 0.0005 else share(part / n)
 
 
+def counted(part: int, n: int) -> str:
+    """90 (3.0 %); none is 0, and of nothing nothing is known."""
+    return f"{count(part)} ({percent(part, n)})" if n and part else "0" if n else NONE
+
+
 def rated(rate: Rate) -> str:
     """90 (3.0 %)."""
-    return f"{count(rate.count)} ({percent(rate.count, rate.n)})" if rate.n else NONE
+    return counted(rate.count, rate.n)
 
 
 def auc(bias: Bias) -> str:
@@ -106,11 +111,16 @@ def style_wins(audit: DatasetAudit) -> str:
     return f"{share(style.accuracy)} [{plain_number(100 * style.low, 1)}, {plain_number(100 * style.high, 1)}]"
 
 
-def names(parts: Iterable[Iterable[Stat | Rate | Bias]]) -> list[str]:
+def names(parts: Iterable[Iterable[Stat | Rate | Bias | Histogram]]) -> list[str]:
     """The names in several lists, each once, in the order in which they first come."""
     return list(dict.fromkeys(one.name for part in parts for one in part))
 
 
-def title(audit: DatasetAudit) -> str:
-    """The dataset with its n, as a column head."""
-    return f"{audit.name} ({count(audit.pairs)} pairs)"
+def unlike(datasets: Sequence[DatasetAudit]) -> list[str]:
+    """The datasets' names, numbered where two are the same."""
+    seen: dict[str, int] = {}
+    told = []
+    for dataset in datasets:
+        seen[dataset.name] = seen.get(dataset.name, 0) + 1
+        told.append(dataset.name if seen[dataset.name] == 1 else f"{dataset.name} ({seen[dataset.name]})")
+    return told

@@ -4,7 +4,7 @@ Flags are cautious: one that is set should be worth looking at. What each misses
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
 import numpy as np
@@ -47,13 +47,17 @@ TAIL = 400
 """Characters at the end of an answer in which its end is judged."""
 _PROSE = 40
 """Words from which an answer is long enough to have been cut by a token limit, and to be expected to end."""
-_ENDS = frozenset(".!?:;…。！？।؟\"'”’»)]}>*_`~|=-—/\\$#&^%+")
-_LINE_ENDS = re.compile(r"^\s*(?:[-*+•>|#]|\d{1,3}[.)]|\w{1,30}:)|^(?:\S+[ \t]*){1,8}$")
+_LONG_LINE = 12
+_BEGINNING = 60
+_STOPS = frozenset(".!?:;…。！？।؟\"'”’»)]}>*_`~|=-—/\\$#&^%+")
 _HANGING = re.compile(
-    r"(?:[,(\[{“‘–]|\b(?:the|an?|of|and|or|but|to|with|for|in|on|at|by|from|that|which|is|are|was|were|be|as|if"
+    r"(?:[(\[{“‘–]|,|\b(?:the|an?|of|and|or|but|to|with|for|in|on|at|by|from|that|which|is|are|was|were|be|as|if"
     r"|because|their|its|your|our))$",
     re.IGNORECASE,
 )
+_ITEM = re.compile(r"(?:[-*+•>|#]|\d{1,3}[.)]|\w{1,30}:|  |\t)")
+_MARKER_WORDS = ("question modified", "of assistant", "[the ")
+"""What every form of `MARKERS` has in it: searching for those is a hundred times as fast."""
 _REVISION_MARKERS = (REASONING_MARKER, *SOLUTION_MARKERS)
 
 
@@ -76,10 +80,8 @@ def hygiene(columns: Columns) -> Measured:
         "template_token": _flags(
             template_token(p, (c, r)) is not None for p, c, r in zip(prompts, chosen, rejected, strict=True)
         ),
-        "pii": _personal(columns),
-        "secret": _flags(
-            any(secrets("\0".join(texts))) for texts in zip(prompts, chosen, rejected, strict=True)
-        ),
+        "pii": _any_text(columns, "digit_runs", lambda text, digits: any(personal(text, digits))),
+        "secret": _any_text(columns, "long_words", lambda text, words: any(secrets(text, words))),
     }
 
 
@@ -88,10 +90,10 @@ MEASURES: tuple[Measure, ...] = (hygiene,)
 
 def has_marker(text: str) -> bool:
     """Whether a marker of a construction prompt is left in an answer: ours, CLAIR's, or a judge's verdict form."""
-    if leaks_marker(text):
-        return True
     lower = text.lower()
     if "[[a]]" in lower or "[[b]]" in lower:
+        return True
+    if any(word in lower for word in _MARKER_WORDS) and leaks_marker(text):
         return True
     return ("student" in lower or "teacher" in lower) and any(m.search(text) for m in _REVISION_MARKERS)
 
@@ -99,22 +101,24 @@ def has_marker(text: str) -> bool:
 def is_cut_off(text: str) -> bool:
     """Whether an answer looks as if a token limit had ended it.
 
-    An unclosed code fence; or prose of `_PROSE` words or more whose last line ends on a word that nothing can
-    end on ("the", "and") or a comma; or in a long last line on a letter, with no stop anywhere behind it.
-    Lists, headings, table rows, signatures and lines of up to eight words may end as they like. Not found: an
-    answer cut right after a sentence, in code inside a closed fence, in a list, in writing without spaces.
+    An unclosed code fence; or, from `_PROSE` words on, a last line that ends on a word or comma that nothing
+    can end on ("the", "and"), or a last line of more than `_LONG_LINE` words that ends on a letter where the line
+    before does have a stop. List items, headings, table rows, indented code, greetings and addresses of pages
+    may end as they like. Not found: an answer cut right after a sentence, inside a closed fence or in a list,
+    in writing without spaces, and (but for open fences) where the end is not ASCII.
     """
     end = text[-TAIL:].rstrip()
-    if not end:
-        return False
-    if "```" in text and _fences(text) % 2:
+    if text.count("```") % 2 and _fences(text) % 2:
         return True
-    if end[-1] in _ENDS or not end.isascii() or text.count(" ") < _PROSE:
+    if not end or end[-1] in _STOPS or not end.isascii() or text.count(" ") < _PROSE:
         return False
-    last = end.rsplit("\n", 1)[-1]
+    *before, last = [line for line in end.split("\n") if line.strip()]
+    words = last.split()
+    if len(words) < 5 or _ITEM.match(last) or "://" in words[-1] or words[-1][0] == "#":
+        return False
     if _HANGING.search(last[-20:]):
         return True
-    return end[-1].isalpha() and not _LINE_ENDS.match(last)
+    return end[-1].isalpha() and len(words) > _LONG_LINE and (not before or before[-1].rstrip()[-1] in _STOPS)
 
 
 def _fences(text: str) -> int:
@@ -123,20 +127,23 @@ def _fences(text: str) -> int:
 
 
 def _alike(one: str, other: str) -> bool:
-    """Equal after normalisation; most texts differ too much in length to be looked at."""
-    shorter, longer = sorted((len(one), len(other)))
-    return shorter >= longer // 2 - 8 and normalised(one) == normalised(other)
+    """Equal after normalisation; most texts already differ at their beginning."""
+    left, right = normalised(one[:200]), normalised(other[:200])
+    if min(len(left), len(right)) > _BEGINNING and left[:_BEGINNING] != right[:_BEGINNING]:
+        return False
+    return normalised(one) == normalised(other)
 
 
-def _personal(columns: Columns) -> Numbers:
-    found = np.zeros(len(columns))
+def _any_text(columns: Columns, mark: str, found: Callable[[str, bool], bool]) -> Numbers:
+    """1 where something is found in a text of the pair; `found` gets a text and whether it has a mark."""
+    flags = np.zeros(len(columns))
     for texts in (columns.prompts, columns.chosen, columns.rejected):
-        digits = scanned(texts).marks["digit_runs"] > 0
-        found += _flags(any(personal(t, bool(d))) for t, d in zip(texts, digits.tolist(), strict=True))
-    return np.minimum(found, 1.0)
+        marked = (scanned(texts).marks[mark] > 0).tolist()
+        flags += _flags(map(found, texts, marked))
+    return np.minimum(flags, 1.0)
 
 
-def _flags(values: Iterator[bool]) -> Numbers:
+def _flags(values: Iterable[bool]) -> Numbers:
     return np.fromiter(values, np.float64)
 
 

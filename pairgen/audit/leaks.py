@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
+EMAIL = re.compile(r"(?<![\w.+-])\w[\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
 RESERVED_MAIL = re.compile(
     # RFC 2606, and what people write for "some address"
-    r"@(?:[\w-]+\.)*(?:example|test|invalid|localhost)(?:\.(?:com|net|org))?$|@(?:your|my|some)?-?(?:company|domain|email)\.com$"
+    r"@(?:[\w-]+\.)*(?:example|test|invalid|localhost)(?:\.[a-z]{2,3}){0,2}$|@(?:your|my|some)?-?(?:company|domain|email)\.com$"
     r"|^(?:git|noreply|no-reply)@",
     re.IGNORECASE,
 )
@@ -27,7 +27,7 @@ IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"
 IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
 SECRETS: dict[str, re.Pattern[str]] = {
     # each begins with a fixed string that a text is searched for first
-    "sk-": re.compile(r"\bsk-(?=[A-Za-z_-]{0,99}\d)(?:ant-|proj-|or-v1-|live-|svcacct-)?[A-Za-z0-9_-]{20,}"),
+    "sk-": re.compile(r"(?<![\w-])sk-(?=[A-Za-z_-]{0,99}\d)(?:ant-|proj-|or-v1-|live-|svcacct-)?[A-Za-z0-9_-]{20,}"),
     "sk_": re.compile(r"\b[sr]k_(?:live|test)_[A-Za-z0-9]{16,}"),
     "AKIA": re.compile(r"\bAKIA[A-Z2-7]{16}\b"),
     "ASIA": re.compile(r"\bASIA[A-Z2-7]{16}\b"),
@@ -40,13 +40,23 @@ SECRETS: dict[str, re.Pattern[str]] = {
     "eyJ": re.compile(r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}"),
     "PRIVATE KEY": re.compile(r"-----BEGIN (?:[A-Z]{2,10} ){0,2}PRIVATE KEY(?: BLOCK)?-----\s{0,4}[A-Za-z0-9+/=]{20}"),
 }
-TOKENS: tuple[str, ...] = (
-    "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|begin_of_text|>", "<|end_of_text|>",
-    "<|start_header_id|>", "<|end_header_id|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|eom_id|>",
-    "<|return|>", "<|channel|>", "<start_of_turn>", "<end_of_turn>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>",
-    "[AVAILABLE_TOOLS]", "<bos>", "<eos>", "<pad>", "<unk>", "<\uff5cend\u2581of\u2581sentence\uff5c>",
-    "<\uff5cUser\uff5c>", "<\uff5cAssistant\uff5c>",
-)
+_DIVIDED = ("sk-", "AIza", "glpat-")
+TOKENS: dict[str, tuple[str, ...]] = {
+    # by what they have in common: a text without that has none of them
+    "<|": (
+        "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|begin_of_text|>", "<|end_of_text|>",
+        "<|start_header_id|>", "<|end_header_id|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>",
+        "<|eom_id|>", "<|return|>", "<|channel|>", "<|start|>", "<|message|>",
+    ),
+    "INST]": ("[INST]", "[/INST]"),
+    "_of_turn>": ("<start_of_turn>", "<end_of_turn>"),
+    "SYS>>": ("<<SYS>>", "<</SYS>>"),
+    "<bos>": ("<bos>",),
+    "<eos>": ("<eos>",),
+    "<pad>": ("<pad>",),
+    "<unk>": ("<unk>",),
+    "<\uff5c": ("<\uff5cend\u2581of\u2581sentence\uff5c>", "<\uff5cUser\uff5c>", "<\uff5cAssistant\uff5c>"),
+}
 """Special tokens of ChatML, Llama 2 and 3, Gemma, Mistral, Phi, Zephyr, gpt-oss and DeepSeek, as text."""
 ROLES: tuple[str, ...] = (
     "\n\nHuman:", "\n\nAssistant:", "### Response:", "### Instruction:", "### Human:", "### Assistant:", "\nUSER:",
@@ -80,14 +90,15 @@ def personal(text: str, digits: bool = True) -> Iterator[Found]:
     yield from _all("phone", PHONE, text, _is_phone)
 
 
-def secrets(text: str) -> Iterator[Found]:
+def secrets(text: str, long_words: bool = True) -> Iterator[Found]:
     """Strings shaped like keys of well-known services, JSON web tokens and private keys.
 
-    A key whose characters repeat (sk-xxxxxxxx, sk-1111) is a placeholder.
+    A key whose characters repeat (sk-xxxxxxxx, sk-1111) is a placeholder. `long_words` False says that there
+    are no 16 letters and digits in a row: then only keys that dashes may divide are looked for.
     """
-    for start, pattern in SECRETS.items():
+    for start in SECRETS if long_words else _DIVIDED:
         if start in text:
-            yield from _all("secret", pattern, text, lambda found: len(set(found)) > 9)
+            yield from _all("secret", SECRETS[start], text, lambda found: len(set(found)) > 9)
 
 
 def template_token(prompt: str, answers: tuple[str, ...]) -> str | None:
@@ -96,10 +107,14 @@ def template_token(prompt: str, answers: tuple[str, ...]) -> str | None:
     `<s>` counts unless the page is HTML that strikes something out (`<s>old</s>`).
     """
     whole = "\0".join((prompt, *answers))
-    if ("<" in whole or "[" in whole) and (token := next((t for t in TOKENS if t in whole), None)):
-        return token
-    role = next((mark for mark in ROLES for answer in answers if mark in answer), None)
-    return role.strip() if role else _struck(whole)
+    if ">" in whole or "]" in whole:
+        near = (tokens for common, tokens in TOKENS.items() if common in whole)
+        if token := next((token for tokens in near for token in tokens if token in whole), None):
+            return token
+    said = "\0".join(answers)
+    if ":" in said and (role := next((mark for mark in ROLES if mark in said), None)):
+        return role.strip()
+    return _struck(whole)
 
 
 def _struck(text: str) -> str | None:
@@ -121,7 +136,7 @@ def _is_phone(text: str) -> bool:
 def _is_card(text: str) -> bool:
     """Luhn's check (ISO/IEC 7812-1, annex B), a known first digit, a length in use, and not one digit repeated."""
     digits = [int(sign) for sign in text if sign.isdigit()]
-    if len(digits) not in {14, 15, 16, 19} or digits[0] not in {3, 4, 5, 6} or len(set(digits)) < 3:
+    if len(digits) not in {14, 15, 16, 19} or digits[0] not in {3, 4, 5, 6} or len(set(digits)) < 2:
         return False
     doubled = [d if k % 2 == 0 else (2 * d - 9 if d > 4 else 2 * d) for k, d in enumerate(reversed(digits))]
     return sum(doubled) % 10 == 0

@@ -21,10 +21,11 @@ _MARGIN = 24
 """How far marks look ahead: that many line breaks stand behind the last text."""
 MARKS = (
     "chars", "letters", "newlines", "questions", "exclamations", "emoji", "non_ascii",
-    "list_items", "headers", "fences", "digit_runs",
+    "list_items", "headers", "fences", "digit_runs", "long_words",
 )
 """What is counted in each text. `digit_runs`: runs of digits and what joins them (spaces, dots, dashes, brackets)
-that have seven digits or three dots: where a phone, card or address may stand."""
+that have seven digits or three dots: where a phone, card or address may stand. `long_words`: of 16 letters and
+digits or more, where a key may stand."""
 
 PLAIN, BLANK, JOINER, BREAK, QUESTION, EXCLAMATION, EMOJI, DIGIT, LETTER, SINGLE = range(10)
 _TOP = 0x20000
@@ -115,6 +116,7 @@ def _read(pieces: list[str], n: int) -> Scanned:
     words, first, letters = _words(codes, classes)
     bounds = np.searchsorted(first, np.append(starts, ends[-1]))
     marks = _marks(codes, classes, starts, ends)
+    marks["long_words"] = np.diff(np.searchsorted(first[letters >= 16], np.append(starts, ends[-1])))
     marks["letters"] = np.diff(np.concatenate([[0], np.cumsum(letters)])[bounds])
     return Scanned(words, bounds, marks)
 

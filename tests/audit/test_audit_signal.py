@@ -54,10 +54,8 @@ def _lines(path: Path) -> Texts:
 
 
 def _alpaca(folder: Path, better: str, worse: str) -> Texts:
-    one, two = (
-        {row["instruction"]: row["output"] for row in json.loads((folder / f"alpaca_eval/outputs/{n}.json").read_text())}
-        for n in (better, worse)
-    )
+    files = (folder / "alpaca_eval" / "outputs" / f"{name}.json" for name in (better, worse))
+    one, two = ({row["instruction"]: row["output"] for row in json.loads(file.read_text())} for file in files)
     for instruction in one.keys() & two.keys():
         yield one[instruction], two[instruction]
 
@@ -209,7 +207,8 @@ def test_held_out_accuracy_is_that_of_scikit_learn_over_the_same_folds() -> None
         scores[folds == fold] = model.decision_function(x[folds == fold] / scale)
     assert found is not None
     assert found.accuracy == pytest.approx((scores > 0).mean(), abs=1 / 400)
-    assert found.auc == pytest.approx(roc_auc_score(np.repeat([1, 0], 400), np.concatenate([scores, -scores])), abs=1e-4)
+    theirs = roc_auc_score(np.repeat([1, 0], 400), np.concatenate([scores, -scores]))
+    assert found.auc == pytest.approx(theirs, abs=1e-4)
 
 
 def test_pairs_of_a_prompt_are_in_one_fold() -> None:

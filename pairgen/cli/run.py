@@ -115,7 +115,7 @@ def _print_study(session: "Session", report: Path, as_json: bool) -> None:
         return
     console = Console()
     console.print(study_table(found))
-    console.print("mean over seeds and items [95 % interval]; consistent: right in both orders\n")
+    console.print("mean over seeds and items, 95 % interval; consistent: right in both orders\n")
     console.print(study_text(found))
     print(f"report: {report}")
 

@@ -55,9 +55,10 @@ def _clear(gain: Gain) -> bool:
 def _sentence(found: StudySummary, gain: Gain) -> str:
     d, suite = gain.difference, next(s for s in found.suites if s.id == gain.suite)
     how = "better" if d.diff > 0 else "worse"
+    metric = CALLED.get(gain.metric, metric_name(gain.metric))
     return (
-        f"{gain.arm} is {how} than {gain.versus} on {suite.title}: "
-        f"{CALLED.get(gain.metric, metric_name(gain.metric))} {points(d.diff)} points (95 % interval {points(d.low)} to {points(d.high)}, {count(d.n)} items)."
+        f"{gain.arm} is {how} than {gain.versus} on {suite.title}: {metric} {points(d.diff)} points (95 % interval "
+        f"{points(d.low)} to {points(d.high)}, {count(d.n)} items)."
     )
 
 
@@ -66,9 +67,12 @@ def _tables(found: StudySummary) -> Markup:
 
 
 def _table(arms: Sequence[ArmSummary], suite: Suite) -> Markup:
-    heads = ["objective", *(metric_name(metric) for metric in suite.metrics), "each seed"]
+    first, *others = suite.metrics
+    heads = ["objective", metric_name(first), "each seed", *map(metric_name, others)]
     rows = [
-        [arm.name, *(_cell(arm.cells.get((suite.id, m))) for m in suite.metrics), _each(arm, suite)] for arm in arms
+        [arm.name, _cell(arm.cells.get((suite.id, first))), _each(arm, suite),
+         *(_cell(arm.cells.get((suite.id, m))) for m in others)]
+        for arm in arms
     ]
     n = max((cell.n for arm in arms for key, cell in arm.cells.items() if key[0] == suite.id), default=0)
     return table(heads, rows, f"{suite.title} ({count(n)} items)")

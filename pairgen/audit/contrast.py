@@ -20,6 +20,20 @@ BATCH_CHARS = 1 << 18
 PROBE = 32
 
 Ints = NDArray[np.int64]
+LABELS = {
+    "jaccard": "Jaccard of tokens",
+    "levenshtein": "Levenshtein, characters",
+    "lev_norm": "Levenshtein, normalised",
+    "prefix_share": "Common prefix",
+    "suffix_share": "Common suffix",
+    "word_diff": "Words that differ",
+    "len_ratio": "Length, rejected by chosen",
+    "len_diff": "Length, chosen minus rejected",
+    "chosen_chars": "Chosen, characters",
+    "rejected_chars": "Rejected, characters",
+}
+"""The measures that tables show, by column."""
+SCORES = {"chosen_score": "Chosen, score", "rejected_score": "Rejected, score", "score_margin": "Score margin"}
 
 
 def contrast(columns: Columns, tokenizer: str = DEFAULT) -> Measured:

@@ -1,0 +1,129 @@
+"""The numbers of every row, kept on disk while a dataset streams by, read back one column at a time.
+
+The spill file has no name: whatever ends the process, nothing is left behind.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pairgen import fs
+from pairgen.audit.columns import Measured
+
+Array = NDArray[Any]
+
+
+class Table:
+    """Named columns of `len(table)` rows. `add` takes chunks of all columns, `join` one more column whole.
+
+    A column is read from disk each time it is asked for, so memory holds those that a caller keeps.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder` is where the spill file goes, the system's own place for those by default."""
+        self._folder = folder
+        self._spills: list[_Spill] = []
+        self._rows = 0
+
+    def add(self, found: Measured) -> None:
+        """Append the rows of a chunk. Every chunk has the same columns."""
+        if not self._spills:
+            self._spills.append(_Spill(found, self._folder))
+        self._spills[0].write(found)
+        self._rows += len(next(iter(found.values())))
+
+    def join(self, found: Measured) -> None:
+        """Set columns beside the others, `[N]` each, cut as the chunks were."""
+        for name, values in found.items():
+            if len(values) != self._rows:
+                raise ValueError(f"column {name} has {len(values)} rows, the table {self._rows}")
+        if not found or not self._spills:
+            return
+        spill, start = _Spill(found, self._folder), 0
+        for size in self._spills[0].sizes:
+            spill.write({name: values[start:start + size] for name, values in found.items()})
+            start += size
+        self._spills.append(spill)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns there are, in the order they came."""
+        return tuple(name for spill in self._spills for name in spill.schema.names)
+
+    def column(self, name: str) -> Array:
+        """The values of a column, `[N]`. Raises KeyError."""
+        for spill in self._spills:
+            if name in spill.schema.names:
+                return spill.read(name)
+        raise KeyError(name)
+
+    @property
+    def columns(self) -> Mapping[str, Array]:
+        """All columns by name, each read when it is looked up."""
+        return _Lazily(self)
+
+    def keep(self, path: Path) -> None:
+        """Write every column as one Parquet file, whole or not at all."""
+        schema = pa.schema([field for spill in self._spills for field in spill.schema])
+        with fs.atomic_file(path) as file, pq.ParquetWriter(cast(Any, file), schema) as writer:
+            for pieces in zip(*(spill.batches() for spill in self._spills), strict=True):
+                columns = [column for piece in pieces for column in piece.columns]
+                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+
+    def __len__(self) -> int:
+        return self._rows
+
+
+class _Lazily(Mapping[str, Array]):
+    """A table as the filter and its writer take it."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __getitem__(self, name: str) -> Array:
+        return self._table.column(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table.names)
+
+    def __len__(self) -> int:
+        return len(self._table.names)
+
+
+class _Spill:
+    """A nameless Arrow file: written batch by batch, closed for writing by the first reader."""
+
+    def __init__(self, like: Measured, folder: Path | None) -> None:
+        self.schema = pa.schema([(name, pa.from_numpy_dtype(values.dtype)) for name, values in like.items()])
+        self.sizes: list[int] = []
+        handle, name = tempfile.mkstemp(dir=folder)
+        os.unlink(name)
+        self._file = os.fdopen(handle, "w+b")
+        self._writer: pa.RecordBatchFileWriter | None = pa.ipc.new_file(self._file, self.schema)
+
+    def write(self, found: Measured) -> None:
+        if self._writer is None:
+            raise ValueError("a table that was read takes no more rows")
+        arrays = [pa.array(found[name]) for name in self.schema.names]
+        self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self.schema))
+        self.sizes.append(len(arrays[0]))
+
+    def batches(self, names: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+        """The batches in order, of these columns only where some are named."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        wanted = [self.schema.names.index(name) for name in names]
+        reader = pa.ipc.open_file(self._file, options=pa.ipc.IpcReadOptions(included_fields=wanted or None))
+        return (reader.get_batch(place) for place in range(reader.num_record_batches))
+
+    def read(self, name: str) -> Array:
+        """A column, `[N]`."""
+        return np.concatenate([batch.column(0).to_numpy(zero_copy_only=False) for batch in self.batches([name])])

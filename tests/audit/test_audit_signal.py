@@ -150,7 +150,7 @@ def test_one_pair_has_no_interval() -> None:
 def test_weights_are_those_of_scikit_learn() -> None:
     """On the pairs and their mirror images, where the same penalty is C = 1 / (2 ridge)."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(400, 5)) + [0.5, 0, -0.2, 0, 0.1]
+    x = rng.normal(loc=(0.5, 0, -0.2, 0, 0.1), size=(400, 5))
     x[:, 3] = x[:, 1]  # a feature twice
     both, labels = np.vstack([x, -x]), np.repeat([1, 0], 400)
     theirs = LogisticRegression(C=1 / (2 * 0.7), fit_intercept=False, tol=1e-10, max_iter=10_000).fit(both, labels)
@@ -166,7 +166,7 @@ def test_separated_pairs_have_finite_weights() -> None:
 
 def pairs(n: int, polite: float, rng: np.random.Generator) -> list[tuple[str, str, str]]:
     """Pairs of random words. With chance `polite` the chosen one says thanks and the other does not."""
-    words = np.array("alpha beta gamma delta epsilon zeta eta theta".split())
+    words = np.array(["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"])
     made = []
     for k in range(n):
         chosen, rejected = (" ".join(rng.choice(words, rng.integers(3, 30))) + "." for _ in range(2))

@@ -50,7 +50,8 @@ class ChoiceBenchmark(JudgedBenchmark[ChoiceItem]):
 
     @model_validator(mode="after")
     def _reads_what_it_asks(self) -> "ChoiceBenchmark":
-        check_way(self.rating_prompt if self.verdict == "ratings" else self.prompt, self.verdict, self.votes, self.opening)
+        prompt = self.rating_prompt if self.verdict == "ratings" else self.prompt
+        check_way(prompt, self.verdict, self.votes, self.opening)
         return self
 
     def rater(self, item: ChoiceItem) -> PromptFile:

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from pairgen.evals import compat
 from pairgen.evals.benchmark import Estimate, EvalItem, EvalReply, estimate_rows
-from pairgen.evals.filerow import Row
 from pairgen.evals.files import FromFile
 from pairgen.evals.items import PairItem
 from pairgen.evals.judging import PairBenchmark
@@ -27,7 +26,7 @@ class FilePairs(FromFile[PairItem], PairBenchmark):
 
 
 def labelled(
-    row: Row, key: str, group: str, instruction: str, answers: tuple[str, str], label: int, *,
+    key: str, group: str, instruction: str, answers: tuple[str, str], label: int, *,
     messages: Messages = (), votes: tuple[float, ...] = (), cluster: str | None = None,
 ) -> PairItem:
     """A pair of two answers in the file's order, of which number `label` (1 or 2) is better, or neither (0).

@@ -20,11 +20,19 @@ from pairgen.sources import Record, is_hub_name, read_records
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """A row that was left out: the id its item would have had, and why."""
+
+    id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded(Generic[I]):
-    """The items of a benchmark's file, and one line for each row that was left out."""
+    """The items of a benchmark's file, and the rows that were left out."""
 
     items: tuple[I, ...]
-    skipped: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
 
 
 class FromFile(Benchmark[I]):
@@ -52,6 +60,10 @@ class FromFile(Benchmark[I]):
         """The parts that are read of a folder."""
         return tuple(self.PARTS)
 
+    def key_of(self, row: Row) -> str:
+        """The id of a row's item, also of one that is bad."""
+        return row.key("id")
+
     def outside(self) -> JSON:
         """The content of the files, wherever they lie and whatever they are called, or the hub dataset."""
         source = self._source()
@@ -64,22 +76,26 @@ class FromFile(Benchmark[I]):
 
     def skipped(self) -> tuple[str, ...]:
         """One line for each row that was left out by `on_bad_row: skip`."""
-        return self.load().skipped
+        return tuple(skipped.why for skipped in self.load().skipped)
 
     def load(self) -> Loaded[I]:
         """Read every row. Raises UsageError naming the first bad one, unless it may be skipped."""
         items: list[I] = []
-        skipped: list[str] = []
+        skipped: list[Skipped] = []
         for row in self._rows():
             try:
                 items += self.items_of(row)
             except BadRow as bad:
                 if self.on_bad_row == "refuse":
                     raise BadRow(f"{bad}; mend the row, or leave such rows out with on_bad_row: skip") from bad
-                skipped.append(str(bad))
+                skipped.append(Skipped(self.key_of(row), str(bad)))
         if not items:
             raise UsageError(f"{self._source()}: no row of it is an item of {self.use}{_first(skipped)}")
-        return Loaded(tuple(items), tuple(skipped))
+        return self.joined(Loaded(tuple(items), tuple(skipped)))
+
+    def joined(self, loaded: Loaded[I]) -> Loaded[I]:
+        """The items made of all rows, where a row alone is only a part of one."""
+        return loaded
 
     def group_of(self, row: Row, found: str) -> str:
         """A subset that the benchmark has. Raises BadRow with the list of those it has."""
@@ -178,8 +194,8 @@ def _placed(records: Iterator[Record] | Iterator[Record | tuple[Record, str]], p
         yield Row(record.where, record.value, place, name)
 
 
-def _first(skipped: Sequence[str]) -> str:
-    return f" ({len(skipped)} were bad, the first: {skipped[0]})" if skipped else ""
+def _first(skipped: Sequence[Skipped]) -> str:
+    return f" ({len(skipped)} were bad, the first: {skipped[0].why})" if skipped else ""
 
 
 def _hint(found: str, known: Sequence[str]) -> str:

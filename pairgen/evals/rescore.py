@@ -39,18 +39,28 @@ def rescore(
     """
     asked = selected(benchmark)
     items = {item.id: item for item in asked}
-    known = items if benchmark.limit is None and not benchmark.subset else {item.id for item in benchmark.items()}
+    known = _ids(benchmark)
     read = _reader(benchmark, parser)
     own = _own_rows(verdicts)
     if own is not None:
         return _result(benchmark, _read_again(own, items, known, read))
     said: dict[str, list[Said]] = {}
     for entry in _entries(benchmark, verdicts, where or {}):
+        if entry.item not in known and entry.optional:
+            continue
         if entry.item not in known:
             raise BadRow(f"{entry.where}: no item {entry.item!r} in {benchmark.use}: {_examples(entry.item, known)}")
         said.setdefault(entry.item, []).append(entry)
     _check_once(said)
     return _result(benchmark, [_row(item, said.get(item.id, []), read, verdicts) for item in asked])
+
+
+def _ids(benchmark: Benchmark[AnItem]) -> Collection[str]:
+    """The ids of all items, asked or not, and of the rows that were left out."""
+    if isinstance(benchmark, FromFile):
+        loaded = benchmark.load()
+        return {item.id for item in loaded.items} | {skipped.id for skipped in loaded.skipped}
+    return {item.id for item in benchmark.items()}
 
 
 def _result(benchmark: Benchmark[AnItem], rows: Sequence[EvalItem]) -> EvalResult:

@@ -35,7 +35,8 @@ class Said:
     """What a verdict file says once of one item. One of `verdict`, `winner`, `text` and `scores` is given.
 
     `winner` is chosen, rejected, tie, or first or second of the benchmark's file; "" in it, as in `verdict`, is a
-    reply that could not be read. `note` is kept as the status of such a verdict.
+    reply that could not be read. `note` is kept as the status of such a verdict. `optional` is of an item that
+    the benchmark need not have.
     """
 
     where: str
@@ -47,6 +48,7 @@ class Said:
     scores: tuple[float | None, ...] = ()
     sample: int = 0
     note: str | None = None
+    optional: bool = False
 
 
 def documented(row: Row) -> Said:

@@ -48,7 +48,7 @@ class LLMBar(FilePairs):
             raise BadRow(f"{row.where}: no set {group!r} in LLMBar; have: {', '.join(self.PARTS)}")
         answers = (row.text("output_1", empty=True), row.text("output_2", empty=True))
         label = row.choice("label", (1, 2))
-        return [labelled(row, f"{group}/{row.place}", group, row.text("input"), answers, label)]
+        return [labelled(f"{group}/{row.place}", group, row.text("input"), answers, label)]
 
     def official(self, rows: Sequence[EvalItem]) -> dict[str, Estimate]:
         """Per set the average over both orders, both right and equal; evenly over sets where all are there."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pairgen.engine import EngineConfig
     from pairgen.evals.benchmark import Benchmark
     from pairgen.loop.assess import Assessment
     from pairgen.pipeline.sitting import Sitting
@@ -19,29 +18,44 @@ PACKAGE = "pairgen.evals.suites"
 ENGINE = "engine"
 
 
+ASKING = ("prompt", "orders", "votes", "verdict")
+"""Options of a suite that only a judge hears of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked for: a suite with its options, overrides, the command, and the engine that judges."""
+    """What was asked for: a suite with its options, who is evaluated, overrides, the command, and the engine."""
 
     suite: str
     options: dict[str, Any]
+    who: dict[str, Any]
     sets: Sequence[str]
     command: str
     engine: dict[str, Any]
-    max_failed: float
 
     @property
     def tree(self) -> dict[str, Any]:
-        """Benchmark and engine as YAML would hold them, overrides included. Raises UsageError."""
+        """Benchmark, who and engine as YAML would hold them, overrides included. Raises UsageError."""
+        from pairgen.errors import UsageError
         from pairgen.pipeline.config import Edit, assign, parse_set
 
+        options, who = dict(self.options), dict(self.who)
+        if "classifier" in who and "prompt" in options:
+            who["prompt"] = options.pop("prompt")
+        if who and (unheard := [name for name in ASKING if name in options]):
+            raise UsageError(f"--{unheard[0]}: is for judges; a {next(iter(who)).replace('_', ' ')} is not asked")
         tree: dict[str, Any] = {
-            "eval": {"id": self.suite, "use": self.suite, **self.options}, ENGINE: dict(self.engine),
+            "eval": {"id": self.suite, "use": self.suite, **options}, "who": who, ENGINE: dict(self.engine),
         }
         for edit in map(parse_set, self.sets):
             key = edit.key if edit.key.startswith(f"{ENGINE}.") else f"eval.{edit.key}"
             assign(tree, Edit(key, edit.value, edit.where))
         return tree
+
+
+def there(given: dict[str, Any]) -> dict[str, Any]:
+    """What was given of it."""
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def list_suites(as_json: bool) -> None:
@@ -57,15 +71,19 @@ def list_suites(as_json: bool) -> None:
         print(f"{name:<{width}}  {what}")
 
 
-def run_asked(asked: Asked, out: Path | None, budget: float | None, *, quiet: bool, as_json: bool) -> None:
+def run_asked(
+    asked: Asked, out: Path | None, budget: float | None, max_failed: float, *, quiet: bool, as_json: bool
+) -> None:
     """Evaluate, write the result and the report, print. Raises FailedRows when too much could not be read."""
     import yaml
 
+    from pairgen.cli.subjects import subject
+    from pairgen.loop.assess import Assessment
     from pairgen.loop.assessed import conclude
     from pairgen.pipeline.sitting import Sitting
 
     tree = asked.tree
-    assessment = _assessment(tree, asked.max_failed)
+    assessment = Assessment(parse_suite(tree["eval"]), subject(tree["who"], tree[ENGINE]), max_failed)
     folder = out or Path("runs") / "eval" / _slug(f"{asked.suite}-{assessment.name}")
     steps = {assessment.step.name: assessment.step}
     config = yaml.safe_dump(tree, sort_keys=False)
@@ -73,14 +91,7 @@ def run_asked(asked: Asked, out: Path | None, budget: float | None, *, quiet: bo
         manifest = _work(sitting, assessment, quiet=quiet or as_json)
         summary = conclude(folder, assessment, manifest, command=asked.command, config=config)
     _print(summary, folder, as_json=as_json)
-    _complain(summary, asked.max_failed, folder)
-
-
-def _assessment(tree: dict[str, Any], max_failed: float) -> "Assessment":
-    from pairgen.loop.assess import Assessment
-
-    benchmark = parse_suite(tree["eval"])
-    return Assessment(benchmark, _judge(tree[ENGINE]), max_failed)
+    _complain(summary, max_failed, folder)
 
 
 def parse_suite(tree: dict[str, Any]) -> "Benchmark[Any]":
@@ -90,16 +101,6 @@ def parse_suite(tree: dict[str, Any]) -> "Benchmark[Any]":
 
     name = str(tree["use"])
     found: Benchmark[Any] = parse_as(find(PACKAGE, name).BENCHMARK, {**tree, "use": name.replace("_", "-")}, name)
-    return found
-
-
-def _judge(tree: dict[str, Any]) -> "EngineConfig":
-    from pairgen.errors import UsageError
-    from pairgen.pipeline.config import parse_plugin, resolve_auto
-
-    if "model" not in tree and tree["use"] != "scripted":
-        raise UsageError("who is evaluated? give --model, a hub name, a folder or builtin:NAME")
-    found: EngineConfig = parse_plugin("pairgen.engines", "ENGINE", resolve_auto(tree), ENGINE)
     return found
 
 

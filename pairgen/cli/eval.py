@@ -10,6 +10,11 @@ from pairgen.cli.options import AsJson, Budget, Prices, command_line
 
 SUITES = "A benchmark: pairgen eval --list names them."
 MODEL = "The judge: a hub name, a folder, builtin:NAME, or what a server calls it."
+RM = "A scalar reward model: any sequence classifier of one label."
+POLICY = "A policy whose own preference is measured (the implicit reward of DPO)."
+IMPLICIT = "Without a reference: norm, average or sum of the answer's log-probs."
+CLASSIFIER = "A sequence classifier of two labels that sees both answers; the first label is for A."
+COMMAND = "A command that reads pairs as JSON lines and writes {\"winner\": \"A\"} for each."
 SUBSET = "Only this part of the suite; may be given several times."
 VERDICT = "How a judge's verdict is read: from its text, from the odds of the letters, by rating each answer."
 SET = "One option of the suite (sampling.max_tokens=512) or of its engine (engine.concurrency=8)."
@@ -37,6 +42,13 @@ app = typer.Typer(cls=WithSuites, help="Evaluate a judge, a reward model or a po
 def evaluate(
     suite: Annotated[str, typer.Argument(help=SUITES)] = "",
     model: Annotated[str | None, typer.Option("--model", "-m", help=MODEL)] = None,
+    reward_model: Annotated[str | None, typer.Option("--reward-model", help=RM)] = None,
+    policy: Annotated[str | None, typer.Option("--policy", help=POLICY)] = None,
+    reference: Annotated[str | None, typer.Option("--reference", help="What --policy was trained from.")] = None,
+    implicit: Annotated[str | None, typer.Option("--implicit", help=IMPLICIT)] = None,
+    classifier: Annotated[str | None, typer.Option("--classifier", help=CLASSIFIER)] = None,
+    command: Annotated[str | None, typer.Option("--command", help=COMMAND)] = None,
+    baseline: Annotated[str | None, typer.Option("--baseline", help="first, longer or random, by itself.")] = None,
     path: Annotated[str | None, typer.Option("--path", help="The suite's data: a file, folder or hub name.")] = None,
     engine: Annotated[str, typer.Option("--engine", help="auto, vllm, transformers, openai or scripted.")] = "auto",
     base_url: Annotated[str | None, typer.Option("--base-url", help="A server: https://host/v1")] = None,
@@ -58,7 +70,7 @@ def evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
 ) -> None:
     """Evaluate on a benchmark. The same command goes on after a stop; nothing answered is asked again."""
-    from pairgen.cli.assess import Asked, compare_finished, list_suites, run_asked
+    from pairgen.cli.assess import Asked, compare_finished, list_suites, run_asked, there
 
     if list_:
         list_suites(json_)
@@ -70,16 +82,19 @@ def evaluate(
         "path": path, "prompt": prompt, "orders": orders, "votes": votes, "verdict": verdict,
         "subset": subset or None, "limit": limit, "on_bad_row": bad_row,
     }
-    asked = Asked(
-        suite, {key: value for key, value in given.items() if value is not None}, set_, command_line(),
-        _engine(engine, model, base_url, prices), max_failed,
-    )
-    run_asked(asked, out, budget, quiet=quiet, as_json=json_)
+    who = {
+        "reward_model": reward_model, "policy": policy, "reference": reference, "implicit": implicit,
+        "classifier": classifier, "command": command, "baseline": baseline,
+    }
+    asked = Asked(suite, there(given), there(who), set_, command_line(), _engine(engine, model, base_url, prices))
+    run_asked(asked, out, budget, max_failed, quiet=quiet, as_json=json_)
 
 
 def _engine(use: str, model: str | None, base_url: str | None, prices: Path | None) -> dict[str, Any]:
     """The engine asked for, as a pipeline would write it; a base URL means an API."""
     if base_url is not None and use == "auto":
         use = "openai"
+    from pairgen.cli.assess import there
+
     given = {"model": model, "base_url": base_url, "prices": str(prices) if prices and use == "openai" else None}
-    return {"use": use, **{key: value for key, value in given.items() if value is not None}}
+    return {"use": use, **there(given)}

@@ -20,6 +20,7 @@ import torch
 from transformers import AutoTokenizer
 
 from pairgen.engines._local import quiet
+from pairgen.errors import UsageError
 from pairgen.evals.benchmark import EvalItem
 from pairgen.evals.items import ChoiceItem, PairItem, RatingItem
 from pairgen.fingerprint import JSON, folder_digest
@@ -76,6 +77,8 @@ def asked_of(item: AnyItem) -> Asked:
 
 def score_rows(items: Sequence[AnyItem], scorer: Scorer) -> Iterator[EvalItem]:
     """Each item with its scores, in order; one with an answer that cannot be scored is unscored."""
+    if strange := next((item for item in items if not isinstance(item, AnyItem)), None):
+        raise UsageError(f"{scorer.name} scores answers, and {type(strange).__name__} items have none to score")
     left = iter(items)
     while some := list(islice(left, ITEMS)):
         for item, found in zip(some, scorer.scores([asked_of(item) for item in some]), strict=True):

@@ -6,11 +6,11 @@
       result.json  report.html
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pairgen.engine import EngineConfig
 from pairgen.evals.benchmark import Benchmark, EvalItem
@@ -29,19 +29,15 @@ JUDGE = "judge"
 """The role of the engine that is evaluated."""
 
 
-class Marking(Protocol):
-    """What marks items without an engine: a scoring model, a baseline. Opened when the first item is marked."""
+@dataclass(frozen=True, slots=True)
+class Marking:
+    """What marks items without an engine: a scoring model, a baseline. `rows` gives each item with its marks, in
+    order, and opens what it needs for the first; `identity` is everything that decides them.
+    """
 
-    @property
-    def name(self) -> str:
-        """What it is called in results."""
-
-    @property
-    def identity(self) -> JSON:
-        """Everything that decides its marks."""
-
-    def rows(self, items: Sequence[Any]) -> Iterator[EvalItem]:
-        """Each item with its marks, in order."""
+    name: str
+    identity: JSON
+    rows: Callable[[Sequence[Any]], Iterable[EvalItem]]
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ from typing import Any
 
 from pairgen import __version__, fs
 from pairgen.evals.benchmark import Benchmark, EvalItem, EvalReply
+from pairgen.evals.curves import Slice, by_length
+from pairgen.evals.files import FromFile
 from pairgen.loop.assess import Assessment
 from pairgen.report.evaluation import evaluation_report
-from pairgen.report.evaluation_summary import EvaluationSummary, Metrics, Said, Sample, Spent
+from pairgen.report.evaluation_summary import Bin, EvaluationSummary, Metrics, Said, Sample, Spent
 from pairgen.report.numbers import Estimated
 from pairgen.store import Manifest, read_rows
 
@@ -37,12 +39,14 @@ def summarise(
     step, benchmark = assessment.step.folder(folder), assessment.benchmark
     rows = list(read_rows(step, EvalItem))
     official, found = tuple(benchmark.official(rows)), metrics_of(benchmark, rows)
+    metrics = {**{name: found[name] for name in official}, **found}
     greedy = [reply for row in rows for reply in row.replies if reply.mode == "greedy"]
     refused = [row for row in rows if row.error is not None]
     return EvaluationSummary(
         suite=benchmark.use, title=benchmark.label, who=assessment.name, command=command, config=config,
-        code_version=__version__, step=step.name, items=len(rows), metrics={**{name: found[name] for name in official}, **found}, official=official,
+        code_version=__version__, step=step.name, items=len(rows), metrics=metrics, official=official,
         missing=benchmark.missing(rows), groups=_by_group(benchmark, rows), samples=tuple(_samples(rows)),
+        lengths=tuple(_bins(by_length(rows))), skipped=_skipped(benchmark),
         unscored_share=len(refused) / max(1, len(rows)),
         unread_share=sum(reply.answer is None for reply in greedy) / max(1, len(greedy)),
         first_error=refused[0].error if refused else None, spent=_spent(manifest),
@@ -62,6 +66,18 @@ def _by_group(benchmark: Benchmark[Any], rows: Sequence[EvalItem]) -> dict[str, 
     for row in rows:
         groups.setdefault(row.group, []).append(row)
     return {group: metrics_of(benchmark, some) for group, some in groups.items()}
+
+
+def _bins(slices: Sequence[Slice]) -> Iterator[Bin]:
+    for some in slices:
+        if some.accuracy.mean is not None:
+            yield Bin(some.at, some.accuracy.mean, some.accuracy.stderr, some.accuracy.n)
+
+
+def _skipped(benchmark: Benchmark[Any]) -> dict[str, int]:
+    """How many rows of the data were left out, under what was wrong with the first."""
+    lines = benchmark.skipped() if isinstance(benchmark, FromFile) else ()
+    return {f"the first: {lines[0]}": len(lines)} if lines else {}
 
 
 def _spent(manifest: Manifest) -> Spent:

@@ -1,15 +1,17 @@
 """The numbers of an evaluation in a terminal: official ones first, baselines beside them, then by subset."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pairgen.report.charts import Z95
 from pairgen.report.evaluation_summary import EvaluationSummary, Metrics
 from pairgen.report.headline import metric_name
-from pairgen.report.numbers import NONE, cost, count, estimated
+from pairgen.report.numbers import NONE, Estimated, cost, count, estimated, number, points, share
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-ALWAYS = ("accuracy", "consistent_accuracy", "consistency", "parse_rate")
+ALWAYS = ("accuracy", "consistent_accuracy", "parse_rate")
 """What the table of subsets shows, where a suite has it."""
 
 
@@ -42,9 +44,9 @@ def group_table(summary: EvaluationSummary) -> "Table":
 
     names = group_metrics(summary)
     table = Table(box=None, pad_edge=False)
-    table.add_column("by subset", overflow="fold")
+    table.add_column("by subset", no_wrap=True)
     for name in ("n", *names):
-        table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
+        table.add_column(name.replace("_", " "), justify="right")
     for group, metrics in summary.groups.items():
         table.add_row(group, items_of(metrics), *(estimated(metrics.get(name)) for name in names))
     return table
@@ -60,6 +62,47 @@ def items_of(metrics: Metrics) -> str:
     return count(max((value["n"] or 0 for value in metrics.values()), default=0))
 
 
+def in_words(summary: EvaluationSummary) -> list[str]:
+    """The evaluation in a few sentences: the number to quote, how it compares with not reading, what order did."""
+    found = []
+    for name in [*[n for n in summary.official if "overall" in n], "accuracy", "pearson"]:
+        if value := summary.metrics.get(name):
+            words = metric_name(name)
+            found.append(f"{words[0].upper()}{words[1:]}: {_interval(value)}, {count(value['n'])} items.")
+    best = _best_baseline(summary)
+    if best is not None:
+        found.append(best)
+    first, second = (_mean(summary.metrics, f"accuracy_{order}") for order in ("chosen_first", "rejected_first"))
+    if first is not None and second is not None:
+        gap = points(first - second)
+        found.append(f"With the better answer first it is right in {share(first)}, with it second in {share(second)}: "
+                     f"the order is worth {gap} points.")
+    return found
+
+
+def _interval(value: Estimated) -> str:
+    """`0.845 (95 % interval 0.810 to 0.880)`."""
+    mean, error = value["mean"], value.get("stderr")
+    if mean is None or error is None:
+        return number(mean)
+    return f"{number(mean)} (95 % interval {number(mean - Z95 * error)} to {number(mean + Z95 * error)})"
+
+
+def _best_baseline(summary: EvaluationSummary) -> str | None:
+    own = _mean(summary.metrics, "accuracy")
+    there = {who: _mean(metrics, "accuracy") or 0.0 for who, metrics in summary.baselines.items()}
+    if own is None or not there:
+        return None
+    who = max(there, key=lambda name: there[name])
+    return (f"Accuracy without reading is {number(there[who])} at best ({who}); "
+            f"this is {points(own - there[who])} points from there.")
+
+
+def _mean(metrics: Metrics, name: str) -> float | None:
+    value = metrics.get(name)
+    return value["mean"] if value else None
+
+
 def short(summary: EvaluationSummary) -> str:
     """`llmbar: judge-8b on 419 items; 838 requests, 1.2M tokens, $0.41`, and what is not there."""
     spent = summary.spent
@@ -69,5 +112,12 @@ def short(summary: EvaluationSummary) -> str:
     line = f"{summary.title}: {summary.who} on {count(summary.items)} items"
     line += f"; {asked}{tokens}{money}" if asked else ""
     if summary.missing:
-        line += f"\nno overall number: the suite's {', '.join(summary.missing)} are not in it"
+        line += f"\nnot the whole suite: without {_some(summary.missing)}"
+    if summary.skipped:
+        line += "".join(f"\nleft out: {count(n)} rows of the data; {reason}" for reason, n in summary.skipped.items())
     return line
+
+
+def _some(names: Sequence[str], most: int = 4) -> str:
+    """`a, b and 12 more`."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -17,6 +17,19 @@ METRICS = {
     "derivation": "share of judgments with right reasoning",
     "answer_accuracy": "answer accuracy",
     "vote_accuracy": "accuracy of the majority vote",
+    "vote_ties": "share of votes that end level",
+    "consistency_loose": "consistency, two unreadable replies counted as agreeing",
+    "accuracy_length_matched": "accuracy where both answers are of one length (10 %)",
+    "accuracy_gold_longer": "accuracy where the better answer is longer",
+    "accuracy_gold_shorter": "accuracy where the better answer is shorter",
+    "length_gap": "how much accuracy hangs on the better answer being longer",
+    "prefer_longer": "share of picks of the longer answer (by 30 characters)",
+    "logit_accuracy": "accuracy by the verdict's odds, both orders averaged",
+    "truncated": "share of judgments cut off",
+    "ties": "share of ties",
+    "kappa": "Cohen's kappa with the labels",
+    "accuracy_decided": "accuracy where one answer is better",
+    "official_parser_disagreement": "share of replies that the official parser reads otherwise",
 }
 """Metric names in words; a name not in here is shown as it is."""
 

@@ -1,0 +1,91 @@
+"""Who is evaluated: a judge behind an engine, a scoring model, a pair classifier, a command, a baseline."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pairgen.engine import EngineConfig
+    from pairgen.loop.assess import Marking
+
+OPTIONS = {
+    "reward_model": "--reward-model", "policy": "--policy", "classifier": "--classifier", "command": "--command",
+    "baseline": "--baseline",
+}
+"""Ways to name one that is no judge, with the options that do."""
+
+
+def subject(who: dict[str, Any], engine: dict[str, Any]) -> "EngineConfig | Marking":
+    """Who is evaluated. Raises UsageError when it is nobody, several at once, or cannot be had."""
+    from pairgen.errors import UsageError
+
+    named = [option for key, option in OPTIONS.items() if who.get(key)] + (["--model"] if engine.get("model") else [])
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)}: one is evaluated at a time; give one of them")
+    if who.get("policy") is None and (who.get("reference") or who.get("implicit")):
+        raise UsageError("--reference and --implicit go with --policy, the model whose own preference is measured")
+    found = next((key for key in OPTIONS if who.get(key)), None)
+    return _judge(engine) if found is None else MARKINGS[found](who)
+
+
+def _judge(tree: dict[str, Any]) -> "EngineConfig":
+    from pairgen.errors import UsageError
+    from pairgen.pipeline.config import parse_plugin, resolve_auto
+
+    if "model" not in tree and tree["use"] != "scripted":
+        raise UsageError("who is evaluated? give --model (a hub name, a folder, builtin:NAME), --reward-model, "
+                         "--policy, --classifier, --command or --baseline")
+    found: EngineConfig = parse_plugin("pairgen.engines", "ENGINE", resolve_auto(tree), "engine")
+    return found
+
+
+def _reward_model(who: dict[str, Any]) -> "Marking":
+    from pairgen.cli.options import model_at
+    from pairgen.evals.rewards import Rewards
+
+    return _scored(Rewards(model_at(who["reward_model"])))
+
+
+def _policy(who: dict[str, Any]) -> "Marking":
+    from pairgen.cli.options import model_at
+    from pairgen.errors import UsageError, nearest
+    from pairgen.evals.rewards import Implicit
+
+    reference, rule = who.get("reference"), who.get("implicit")
+    if reference and rule not in (None, "sum"):
+        raise UsageError(f"--implicit {rule}: with --reference it is always the sum of log-ratios")
+    if rule not in (None, "sum", "average", "norm"):
+        raise UsageError(f"--implicit {rule!r}: {nearest(rule, ['sum', 'average', 'norm'])}")
+    where = model_at(reference) if reference else None
+    return _scored(Implicit(model_at(who["policy"]), where, rule or ("sum" if reference else "norm")))
+
+
+def _scored(scorer: Any) -> "Marking":
+    from pairgen.evals.rewards import score_rows
+    from pairgen.loop.assess import Marking
+
+    return Marking(scorer.name, scorer.identity, partial(score_rows, scorer=scorer))
+
+
+def _classifier(who: dict[str, Any]) -> "Marking":
+    from pairgen.cli.options import model_at
+    from pairgen.evals.pairwise import PairClassifier
+    from pairgen.prompts import load_prompt
+
+    prompt = load_prompt(who["prompt"]) if who.get("prompt") else None
+    return _compared(PairClassifier(model_at(who["classifier"]), prompt))
+
+
+def _command(who: dict[str, Any]) -> "Marking":
+    from pairgen.evals.pairwise import Command
+
+    return _compared(Command(who["command"]))
+
+
+def _compared(comparer: Any) -> "Marking":
+    from pairgen.evals.pairwise import compare_rows
+    from pairgen.loop.assess import Marking
+
+    return Marking(comparer.name, comparer.identity, partial(compare_rows, comparer=comparer))
+
+
+MARKINGS = {"reward_model": _reward_model, "policy": _policy, "classifier": _classifier, "command": _command}

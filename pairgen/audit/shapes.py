@@ -103,7 +103,8 @@ def _fit(record: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[Kind, t
     """The first kind whose parts a record has, with the columns that play them."""
     known = _parts(record, columns)
     for kind in KINDS:
-        if all(part in known for part in kind.needs) and _holds(kind, record, known):
+        named = columns.keys() <= {*kind.needs, *kind.may}  # a part that was named is wanted
+        if named and all(part in known for part in kind.needs) and _holds(kind, record, known):
             return kind, tuple((part, known[part]) for part in (*kind.needs, *kind.may) if part in known)
     return None
 

@@ -6,6 +6,7 @@ that could be a coin.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -71,7 +72,7 @@ def compare(
 def _by_id(rows: Sequence[EvalItem], name: str) -> dict[str, EvalItem]:
     found = {row.id: row for row in rows}
     if len(found) < len(rows):
-        twice = next(row.id for row in rows if found[row.id] is not row)
+        twice = Counter(row.id for row in rows).most_common(1)[0][0]
         raise UsageError(f"{name}: item {twice} stands there twice; a comparison needs one row per item")
     return found
 

@@ -139,7 +139,7 @@ def _print(summary: "EvaluationSummary", folder: Path, *, as_json: bool) -> None
     console.print(metric_table(summary))
     if len(summary.groups) > 1:
         console.print(group_table(summary))
-    print(f"report: {folder / 'report.html'}")
+    print(f"all numbers, and judgments to look at: {folder / 'report.html'}")
 
 
 def _complain(summary: "EvaluationSummary", most: float, folder: Path) -> None:

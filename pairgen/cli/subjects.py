@@ -12,6 +12,7 @@ OPTIONS = {
     "baseline": "--baseline",
 }
 """Ways to name one that is no judge, with the options that do."""
+BASELINES = {"first": "always-first", "longer": "longer", "random": "random"}
 
 
 def subject(who: dict[str, Any], engine: dict[str, Any]) -> "EngineConfig | Marking":
@@ -88,4 +89,16 @@ def _compared(comparer: Any) -> "Marking":
     return Marking(comparer.name, comparer.identity, partial(compare_rows, comparer=comparer))
 
 
-MARKINGS = {"reward_model": _reward_model, "policy": _policy, "classifier": _classifier, "command": _command}
+def _baseline(who: dict[str, Any]) -> "Marking":
+    from pairgen.errors import UsageError, nearest
+    from pairgen.evals.baselines import rows
+    from pairgen.loop.assess import Marking
+
+    name = BASELINES.get(who["baseline"], who["baseline"])
+    if name not in BASELINES.values():
+        raise UsageError(f"--baseline {name!r}: {nearest(name, BASELINES)}")
+    return Marking(name, {"baseline": name}, lambda items: rows(items).get(name, []))
+
+
+MARKINGS = {"reward_model": _reward_model, "policy": _policy, "classifier": _classifier, "command": _command,
+            "baseline": _baseline}

@@ -1,13 +1,16 @@
 """Accuracy along an axis: items of one kind beside each other, cut into bins of about equal size."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from pairgen.evals.benchmark import Estimate, EvalItem, estimate_rows
+from pairgen.evals.benchmark import Estimate, EvalItem, estimate, estimate_rows
+from pairgen.evals.calibration import points_of
 from pairgen.evals.slices import log_ratio
 from pairgen.evals.verdicts import marks
 
+T = TypeVar("T")
 BINS = 7
 LEAST = 10
 """Items of a bin, at the least."""
@@ -22,23 +25,33 @@ class Slice:
 
 
 def by_length(rows: Sequence[EvalItem], bins: int = BINS) -> list[Slice]:
-    """Accuracy by the log2 of the better answer's length over the worse one's, in characters.
+    """Accuracy by the log2 of the better answer's length over the worse one's, in characters. Ties are left out."""
+    pairs = [row for row in rows if row.right == 1 and len(row.answers) == 2]
+    return [
+        Slice(math.fsum(map(_doublings, some)) / len(some), estimate_rows(some, marks))
+        for some in cut(pairs, _doublings, bins)
+    ]
 
-    Ties are left out. Items of one length ratio are never in two bins.
-    """
-    pairs = sorted(
-        ((log_ratio(row) / math.log(2), row) for row in rows if row.right == 1 and len(row.answers) == 2),
-        key=lambda pair: pair[0],
-    )
-    size = max(LEAST, math.ceil(len(pairs) / bins))
-    found: list[list[tuple[float, EvalItem]]] = []
-    for at, row in pairs:
-        if not found or (len(found[-1]) >= size and at != found[-1][-1][0]):
+
+def by_confidence(rows: Sequence[EvalItem], bins: int = BINS) -> list[Slice]:
+    """The share of right picks by confidence (see `evals.calibration`); nothing where rows hold none."""
+    points = points_of(rows)
+    return [
+        Slice(math.fsum(point.confidence for point in some) / len(some), estimate(point.right for point in some))
+        for some in cut(points, lambda point: point.confidence, bins)
+    ]
+
+
+def cut(things: Sequence[T], at: Callable[[T], float], bins: int) -> list[list[T]]:
+    """Things in bins of about equal size along an axis; those at one place are never in two bins."""
+    size = max(LEAST, math.ceil(len(things) / bins))
+    found: list[list[T]] = []
+    for thing in sorted(things, key=at):
+        if not found or (len(found[-1]) >= size and at(thing) != at(found[-1][-1])):
             found.append([])
-        found[-1].append((at, row))
-    return [_slice(some) for some in found]
+        found[-1].append(thing)
+    return found
 
 
-def _slice(some: Sequence[tuple[float, EvalItem]]) -> Slice:
-    middle = math.fsum(at for at, _ in some) / len(some)
-    return Slice(middle, estimate_rows([row for _, row in some], marks))
+def _doublings(row: EvalItem) -> float:
+    return log_ratio(row) / math.log(2)

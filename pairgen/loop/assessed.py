@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from pairgen import __version__, fs
+from pairgen.evals import baselines
 from pairgen.evals.benchmark import Benchmark, EvalItem, EvalReply
-from pairgen.evals.curves import Slice, by_length
+from pairgen.evals.calibration import calibration
+from pairgen.evals.curves import Slice, by_confidence, by_length
 from pairgen.evals.files import FromFile
+from pairgen.evals.judging import PairBenchmark
+from pairgen.evals.select import selected
 from pairgen.loop.assess import Assessment
 from pairgen.report.evaluation import evaluation_report
 from pairgen.report.evaluation_summary import Bin, EvaluationSummary, Metrics, Said, Sample, Spent
@@ -35,18 +39,22 @@ def conclude(
 def summarise(
     folder: Path, assessment: Assessment, manifest: Manifest, *, command: str, config: str
 ) -> EvaluationSummary:
-    """The evaluation as its report wants it."""
+    """The evaluation as its report wants it: read from its rows, so that it can be made again at any time."""
     step, benchmark = assessment.step.folder(folder), assessment.benchmark
     rows = list(read_rows(step, EvalItem))
     official, found = tuple(benchmark.official(rows)), metrics_of(benchmark, rows)
     metrics = {**{name: found[name] for name in official}, **found}
+    unread = baselines_of(benchmark)
     greedy = [reply for row in rows for reply in row.replies if reply.mode == "greedy"]
     refused = [row for row in rows if row.error is not None]
     return EvaluationSummary(
         suite=benchmark.use, title=benchmark.label, who=assessment.name, command=command, config=config,
         code_version=__version__, step=step.name, items=len(rows), metrics=metrics, official=official,
-        missing=benchmark.missing(rows), groups=_by_group(benchmark, rows), samples=tuple(_samples(rows)),
-        lengths=tuple(_bins(by_length(rows))), skipped=_skipped(benchmark),
+        missing=benchmark.missing(rows), groups=by_group(benchmark, rows), samples=tuple(_samples(rows)),
+        lengths=tuple(_bins(by_length(rows))), calibration=tuple(_bins(by_confidence(rows))),
+        skipped=_skipped(benchmark), baselines={name: metrics_of(benchmark, some) for name, some in unread.items()},
+        longer={group: value for group, some in by_group(benchmark, unread.get("longer", [])).items()
+                if (value := some.get("accuracy")) is not None},
         unscored_share=len(refused) / max(1, len(rows)),
         unread_share=sum(reply.answer is None for reply in greedy) / max(1, len(greedy)),
         first_error=refused[0].error if refused else None, spent=_spent(manifest),
@@ -54,14 +62,21 @@ def summarise(
 
 
 def metrics_of(benchmark: Benchmark[Any], rows: Sequence[EvalItem]) -> Metrics:
-    """A benchmark's numbers as plain values."""
+    """A benchmark's numbers as plain values, with how well confidence tells right from wrong."""
     found: dict[str, Estimated] = {}
-    for name, value in benchmark.metrics(rows).items():
+    pairs = isinstance(benchmark, PairBenchmark)
+    for name, value in (benchmark.metrics(rows) | (calibration(rows) if pairs else {})).items():
         found[name] = {"mean": value.mean, "stderr": value.stderr, "n": value.n, "unscored": value.unscored}
     return found
 
 
-def _by_group(benchmark: Benchmark[Any], rows: Sequence[EvalItem]) -> dict[str, Metrics]:
+def baselines_of(benchmark: Benchmark[Any]) -> dict[str, list[EvalItem]]:
+    """The rows of judges that do not read; none where a suite asks for something else than a judgment."""
+    items = selected(benchmark)
+    return baselines.rows(items) if all(isinstance(item, baselines.AnyItem) for item in items) else {}
+
+
+def by_group(benchmark: Benchmark[Any], rows: Sequence[EvalItem]) -> dict[str, Metrics]:
     groups: dict[str, list[EvalItem]] = {}
     for row in rows:
         groups.setdefault(row.group, []).append(row)

@@ -10,7 +10,7 @@ from pairgen.report.charts import Z95, Line, line_chart
 from pairgen.report.evaluation_charts import order_chart
 from pairgen.report.evaluation_samples import sample_blocks
 from pairgen.report.evaluation_summary import Bin, EvaluationSummary, Metrics
-from pairgen.report.evaluation_text import group_metrics, in_words, items_of
+from pairgen.report.evaluation_text import group_metrics, in_words, items_of, longer_in
 from pairgen.report.headline import metric_name
 from pairgen.report.html import EMPTY, Section, bullets, figure, figures, page, paragraphs, table, verbatim
 from pairgen.report.numbers import NONE, cost, count, duration, estimated, share
@@ -89,12 +89,12 @@ def _number(summary: EvaluationSummary, name: str) -> list[str]:
 def _groups(summary: EvaluationSummary) -> Markup:
     if len(summary.groups) < 2:
         return EMPTY
-    names = group_metrics(summary)
+    names, longer = group_metrics(summary), ["longer picked"] if summary.longer else []
     rows = [
-        [group, items_of(metrics), *(estimated(metrics.get(name)) for name in names)]
+        [group, items_of(metrics), *(estimated(metrics.get(name)) for name in names), *longer_in(summary, group)]
         for group, metrics in summary.groups.items()
     ]
-    return table(["subset", "n", *(SHORT.get(name, metric_name(name)) for name in names)], rows)
+    return table(["subset", "n", *(SHORT.get(name, metric_name(name)) for name in names), *longer], rows)
 
 
 def _order(summary: EvaluationSummary) -> Markup:

@@ -63,7 +63,8 @@ class EvaluationSummary:
     """One evaluation. `official` names the benchmark's own numbers among `metrics`, which come first.
 
     `missing` are subsets without which there is no overall number; `baselines` and `groups` hold the same
-    metrics for judges that do not read, and for parts of the suite. `unread_share` is of the greedy
+    metrics for judges that do not read, and for parts of the suite; `longer` is the accuracy of picking the
+    longer answer in each. `unread_share` is of the greedy
     replies, `unscored_share` of the items.
     """
 
@@ -80,6 +81,7 @@ class EvaluationSummary:
     missing: tuple[str, ...] = ()
     baselines: Mapping[str, Metrics] = field(default_factory=dict)
     groups: Mapping[str, Metrics] = field(default_factory=dict)
+    longer: Mapping[str, Estimated] = field(default_factory=dict)
     calibration: tuple[Bin, ...] = ()
     lengths: tuple[Bin, ...] = ()
     samples: tuple[Sample, ...] = ()

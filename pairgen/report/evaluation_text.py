@@ -1,5 +1,6 @@
 """The numbers of an evaluation in a terminal: official ones first, baselines beside them, then by subset."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,31 +12,35 @@ from pairgen.report.numbers import NONE, Estimated, cost, count, estimated, numb
 if TYPE_CHECKING:
     from rich.table import Table
 
-ALWAYS = ("accuracy", "consistent_accuracy", "parse_rate")
+ALWAYS = ("accuracy", "consistent_accuracy")
 """What the table of subsets shows, where a suite has it."""
+DETAILS = r"_loose$|^truncated$|^accuracy_(gold|length|when|at)_|^coverage_|^(brier|confidence|vote_ties)$"
+"""Numbers that are in the report and the result file only."""
 
 
 def metric_table(summary: EvaluationSummary) -> "Table":
-    """Every number, beside those of the baselines."""
+    """The numbers by their own names, beside the means of the baselines."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("", overflow="fold")
+    table.add_column("", no_wrap=True)
     for name in (summary.who, "n", *summary.baselines):
         table.add_column(name, justify="right", overflow="fold")
     for name, value in shown(summary).items():
-        mark = "official: " if name in summary.official else ""
-        others = [estimated(metrics.get(name)) for metrics in summary.baselines.values()]
-        table.add_row(mark + metric_name(name), estimated(value), count(value["n"]), *others)
+        others = [number(_mean(metrics, name)) for metrics in summary.baselines.values()]
+        table.add_row(name, estimated(value), count(value["n"]), *others)
     return table
 
 
 def shown(summary: EvaluationSummary) -> Metrics:
-    """The numbers to print: the official ones and those of the greedy judgments; of samples, the votes."""
-    return {
-        name: value for name, value in summary.metrics.items()
-        if not name.startswith("sampled_") or name in summary.official
-    }
+    """The numbers to print: official ones but those of a subset, which has its line below; no details, of samples
+    the votes only."""
+    def is_told(name: str) -> bool:
+        if name in summary.official:
+            return not any(name.endswith(group) for group in summary.groups)
+        return not name.startswith("sampled_") and not re.search(DETAILS, name)
+
+    return {name: value for name, value in summary.metrics.items() if is_told(name)}
 
 
 def group_table(summary: EvaluationSummary) -> "Table":
@@ -47,9 +52,17 @@ def group_table(summary: EvaluationSummary) -> "Table":
     table.add_column("by subset", no_wrap=True)
     for name in ("n", *names):
         table.add_column(name.replace("_", " "), justify="right")
+    if summary.longer:
+        table.add_column("longer picked", justify="right")
     for group, metrics in summary.groups.items():
-        table.add_row(group, items_of(metrics), *(estimated(metrics.get(name)) for name in names))
+        cells = [estimated(metrics.get(name)) for name in names]
+        table.add_row(group, items_of(metrics), *cells, *longer_in(summary, group))
     return table
+
+
+def longer_in(summary: EvaluationSummary, group: str) -> list[str]:
+    """What picking the longer answer gets in a subset, where that is known."""
+    return [number((summary.longer.get(group) or {"mean": None})["mean"])] if summary.longer else []
 
 
 def group_metrics(summary: EvaluationSummary) -> list[str]:

@@ -29,6 +29,14 @@ METRICS = {
     "ties": "share of ties",
     "kappa": "Cohen's kappa with the labels",
     "accuracy_decided": "accuracy where one answer is better",
+    "accuracy_when_consistent": "accuracy where both orders agree",
+    "coverage_when_consistent": "share of items whose orders agree",
+    "ece": "expected calibration error",
+    "brier": "Brier score",
+    "confidence": "mean confidence",
+    "auroc": "AUROC of confidence for being right",
+    "accuracy_at_50": "accuracy of the surer half",
+    "accuracy_at_80": "accuracy of the surer four fifths",
     "official_parser_disagreement": "share of replies that the official parser reads otherwise",
 }
 """Metric names in words; a name not in here is shown as it is."""

@@ -44,14 +44,14 @@ class Condition:
         """The columns it reads, sorted."""
         return tuple(sorted({name for _, tree in self.parts for name in names_in(tree)}))
 
-    def check(self, known: Iterable[str]) -> None:
+    def check(self, known: Iterable[str], option: str = "--filter") -> None:
         """Raise UsageError for the first name that is no column."""
         columns = sorted(known)
         for name in self.names:
             if name not in columns:
                 hint, have = nearest(name, columns), f"; have: {', '.join(columns)}"
                 hint = hint if hint.startswith("have") else hint + have
-                raise UsageError(f"--filter: no column {name!r}: {hint}")
+                raise UsageError(f"{option}: no column {name!r}: {hint}")
 
     def failed(self, columns: Mapping[str, Array], n: int) -> NDArray[np.int16]:
         """For each of `n` rows the index of the first part it fails, -1 where it holds: `[N]`."""
@@ -65,7 +65,7 @@ class Condition:
         return np.asarray(self.failed(columns, n) < 0)
 
 
-def parse(text: str) -> Condition:
+def parse(text: str, option: str = "--filter") -> Condition:
     """A filter as a condition. Raises UsageError that says what in it is not of the language."""
     source = " ".join(text.split())
     try:
@@ -74,9 +74,9 @@ def parse(text: str) -> Condition:
     except SyntaxError as error:
         hint = "; equal is ==" if ASSIGNED.search(source) else ""
         where = f"{source[:60]!r}: not understood at character {error.offset or 1}{hint}"
-        raise UsageError(f"--filter {where}; {LANGUAGE}") from error
+        raise UsageError(f"{option} {where}; {LANGUAGE}") from error
     except (ValueError, RecursionError, MemoryError) as error:
-        raise UsageError(f"--filter {text[:60]!r}: not understood; {LANGUAGE}") from error
+        raise UsageError(f"{option} {text[:60]!r}: not understood; {LANGUAGE}") from error
     whole = isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And)
     parts = tree.values if isinstance(tree, ast.BoolOp) and whole else [tree]
     return Condition(source, tuple((ast.get_source_segment(source, part) or source, part) for part in parts))

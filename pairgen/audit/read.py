@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,8 @@ class Source:
     """An opened dataset. `format` says what it was recognised as and what is taken for better.
 
     What a pass has seen is kept: `rows` read, `pairs` made of them, and of the others `bad` by reason, with the
-    first `bad_rows` of each. A new pass begins from nothing.
+    first `bad_rows` of each. A new pass begins from nothing. Of a `sample` the chunks hold so many pairs drawn at
+    random, the same ones each time; they are held in memory.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Source:
     shape: Shape
     group: str = ""
     chunk: int = CHUNK
+    sample: int | None = None
     rows: int = 0
     pairs: int = 0
     bad: Counter[str] = field(default_factory=Counter)
@@ -69,14 +72,28 @@ class Source:
     @property
     def format(self) -> str:
         """For a report: `preference (prompt = question, chosen, rejected); grouped by source`."""
-        parts = [str(self.shape), self.place.note, f"grouped by {self.group}" if self.group else ""]
+        drawn = f"a random sample of {self.sample:,} of {self.pairs:,} pairs" if self._sampled else ""
+        parts = [str(self.shape), self.place.note, f"grouped by {self.group}" if self.group else "", drawn]
         return "; ".join(part for part in parts if part)
 
     def chunks(self) -> Iterator[Columns]:
         """All pairs, `chunk` at a time, in the order of the source. Raises UsageError when there is none."""
-        found = self.sightings()
+        found = self.sightings() if self.sample is None else iter(self._drawn(self.sample))
         while piece := list(islice(found, self.chunk)):
             yield _columns(piece)
+
+    @property
+    def _sampled(self) -> bool:
+        return self.sample is not None and self.sample < self.pairs
+
+    def _drawn(self, size: int) -> list[Sighting]:
+        """So many pairs drawn in one pass (reservoir sampling, Vitter's algorithm R), in their order."""
+        draw, kept = Random(0), list[Sighting]()
+        for index, found in enumerate(self.sightings()):
+            place = index if index < size else draw.randrange(index + 1)
+            if place < size:
+                kept[place:place + 1] = [found]
+        return sorted(kept, key=lambda found: found.row)
 
     def sightings(self) -> Iterator[Sighting]:
         """All pairs one by one; the same pairs as `chunks` in the same order, with the rows they stand in."""

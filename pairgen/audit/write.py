@@ -19,9 +19,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pairgen import fs
+from pairgen.audit import hygiene
 from pairgen.audit.batches import UNREADABLE, Batch, read_batches
+from pairgen.audit.columns import Columns
 from pairgen.audit.filter import Array, Condition
 from pairgen.audit.read import Sighting, Source, rows_at
+from pairgen.audit.run import Options, measures
+from pairgen.audit.table import Table
+from pairgen.audit.workers import measure
 from pairgen.errors import UsageError
 
 DROPS = "drops.jsonl"
@@ -47,6 +52,15 @@ class Written:
         reasons = [f"{reason} {count:,}" for reason, count in (*self.failed.items(), *self.bad.items()) if count]
         share = f"kept {self.kept:,} of {self.pairs:,} pairs ({self.kept / self.pairs:.1%}) in {self.data}"
         return f"{share}; dropped: {', '.join(reasons) or 'none'}; see {self.drops}" if reasons else share
+
+
+def filter_names(options: Options) -> list[str]:
+    """The columns a filter may name, found by measuring one small pair."""
+    table = Table()
+    one = Columns(np.ones(1, np.int64), ["?"], ["!"], ["."], [""], np.ones(1), np.ones(1))
+    table.add(measure(one, measures(options)))
+    table.join(hygiene.repeats(table))
+    return [name for name in table.names if not name.endswith("_hash")]
 
 
 def check_out(out: Path) -> None:

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from pairgen.cli import doctor, eval, export, plan, report, run, score, serve_check, show, status, train, world
+from pairgen.cli import audit, doctor, eval, export, plan, report, run, score, serve_check, show, status, train, world
 from pairgen.errors import PairgenError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("status")(status.status)
 app.command("show")(show.show)
 app.command("export")(export.export)
 app.command("report")(report.report)
+app.command("audit")(audit.audit)
 app.command("doctor")(doctor.doctor)
 app.command("serve-check")(serve_check.serve_check)
 app.add_typer(eval.app, name="eval")

@@ -20,8 +20,9 @@ from pairgen.engine import Completion, Request, Sampling
 from pairgen.errors import Damaged, RowError, Stopped, StorageError
 from pairgen.failpoints import arm
 from pairgen.fingerprint import JSON
-from pairgen.journal import Journal, Journaled, count_answered, file, sample_key
+from pairgen.journal import Bill, Journal, Journaled, count_answered, file, read_spent, sample_key
 from pairgen.records import Message
+from pairgen.store import Usage
 
 HERE = Path(__file__).resolve().parent
 
@@ -277,7 +278,7 @@ def test_writer_bug_stops_everyone(path: Path, monkeypatch: pytest.MonkeyPatch) 
     def explode(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("pairgen.journal.file._insert", explode)
+    monkeypatch.setattr("pairgen.journal.file.insert", explode)
 
     async def work(journal: Journal) -> None:
         with pytest.raises(StorageError, match="ZeroDivisionError"):
@@ -581,13 +582,13 @@ def test_drain_does_not_wait_for_ever(path: Path) -> None:
 def test_waiting_answers_share_a_commit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers that come in together cost a few syncs, not one each: that is what makes durability cheap."""
     groups: list[int] = []
-    insert = file._insert
+    insert = file.insert
 
     def counted(connection: sqlite3.Connection, group: list[Any]) -> None:
         groups.append(len(group))
         insert(connection, group)
 
-    monkeypatch.setattr(file, "_insert", counted)
+    monkeypatch.setattr(file, "insert", counted)
 
     async def work(journal: Journal) -> None:
         await asyncio.gather(*(journal.put([i.to_bytes(4, "big")], b"raw") for i in range(4000)))
@@ -615,8 +616,8 @@ def test_replay_is_cheap(path: Path) -> None:
 # --- what it cost
 
 
-def bill(step: str, requests: int = 1, cost: float = 0.25, unpriced: int = 0) -> file.Bill:
-    return file.Bill(step, file.Usage(requests, 0, 10, 3, cost, unpriced))
+def bill(step: str, requests: int = 1, cost: float = 0.25, unpriced: int = 0) -> Bill:
+    return Bill(step, Usage(requests, 0, 10, 3, cost, unpriced))
 
 
 def test_spending_is_summed_over_processes(path: Path) -> None:
@@ -629,11 +630,11 @@ def test_spending_is_summed_over_processes(path: Path) -> None:
     with_journal(path, work)
     with_journal(path, work)
     with Journal.open(path) as journal:
-        assert journal.spent("a") == file.Usage(6, 0, 60, 18, 1.5, 0)
-        assert journal.spent() == file.Usage(8, 0, 80, 24, 3.5, 2)
-        assert journal.spent("nobody") == file.Usage()
-    assert file.read_spent(path, "b").cost == 2.0
-    assert file.read_spent(path.with_name("none.db")) == file.Usage()
+        assert journal.spent("a") == Usage(6, 0, 60, 18, 1.5, 0)
+        assert journal.spent() == Usage(8, 0, 80, 24, 3.5, 2)
+        assert journal.spent("nobody") == Usage()
+    assert read_spent(path, "b").cost == 2.0
+    assert read_spent(path.with_name("none.db")) == Usage()
 
 
 def test_a_journal_of_the_first_version_is_upgraded(path: Path) -> None:
@@ -643,7 +644,7 @@ def test_a_journal_of_the_first_version_is_upgraded(path: Path) -> None:
     old.executescript("DROP TABLE spending; PRAGMA user_version = 1;")
     old.close()
     assert count_answered(path, [b"a"]) == 1
-    assert file.read_spent(path) == file.Usage()
+    assert read_spent(path) == Usage()
     with_journal(path, lambda journal: journal.put([b"b"], b"new", "", bill("s")))
     with Journal.open(path) as journal:
         assert journal.get([b"a"]) == {b"a": (b"kept", 0)}

@@ -8,9 +8,10 @@ from typing import Any
 from pairgen.engine import Completion, Engine, Request, Tariff
 from pairgen.errors import RowError, Stopped
 from pairgen.fingerprint import canonical
-from pairgen.journal.file import Bill, Journal
+from pairgen.journal.file import Journal
 from pairgen.journal.keys import conversation_key, key_in
 from pairgen.journal.purse import Purse
+from pairgen.journal.tables import Bill
 from pairgen.store.manifest import Usage
 
 

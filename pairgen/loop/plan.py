@@ -13,7 +13,7 @@ from typing import Any
 
 from pairgen.engine import EngineConfig, Request
 from pairgen.fingerprint import JSON
-from pairgen.journal.file import count_answered, read_spent
+from pairgen.journal import count_answered, read_spent
 from pairgen.journal.keys import conversation_key, key_in
 from pairgen.loop.config import Experiment
 from pairgen.loop.estimate import SAMPLE, Estimate, estimate, priced
@@ -154,7 +154,7 @@ class _Planner:
     def _estimate(self, step: Step, requests: Sequence[Request], calls: float, samples: float) -> Estimate:
         assert step.engine is not None
         path = self._run / "journal.db"
-        own = read_spent(path, step.digest)
+        own = read_spent(path, step.account)
         return estimate(
             requests, calls, samples, self._engines[step.engine], own if own.requests else read_spent(path)
         )

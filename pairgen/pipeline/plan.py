@@ -40,6 +40,11 @@ class Step:
         """The digest of the identity; its first 8 digits name the folder."""
         return digest(self.identity)
 
+    @property
+    def account(self) -> str:
+        """What its answers are billed to. A step renamed is another: what the first bought is not told twice."""
+        return f"{self.name}@{self.digest}"
+
     def folder(self, run: Path) -> Path:
         """Where the step's rows lie in a run."""
         return step_folder(run, self.name, self.digest)

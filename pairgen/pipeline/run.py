@@ -145,7 +145,7 @@ class Runner:
             self.engines.open(step.engine)
         weights = self.weights[step.weights] if step.weights else None
         answers = Journaled(
-            await self.engines.get(step.engine, weights), self.journal, step=step.digest,
+            await self.engines.get(step.engine, weights), self.journal, step=step.account,
             tariff=self.setup.engines[step.engine].tariff(), purse=self.purse,
         )
         meter.ready()

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from pairgen.cli.advice import print_advice
-from pairgen.cli.job import Job, Own, Rows, advice, counted, work
+from pairgen.cli.job import Job, Own, Rows, counted
 from pairgen.cli.options import AsJson, columns_of, model_at
+from pairgen.cli.training import advice, work
 
 DATA = "A pairgen run, step or shard, a JSONL, JSON, CSV, Parquet or Arrow file, a saved dataset, a hub name."
 SET = "Override one value: learning_rate=5e-7, objective.dpo.beta=0.2, lora.r=16."

@@ -24,9 +24,9 @@ def rows(items: Sequence[AnyItem], seed: int = 0) -> dict[str, list[EvalItem]]:
     """
     shown = [item for item in items if not isinstance(item, RatingItem)]
     found = {
-        "always-first": [_row(item, _always_first(item)) for item in shown],
-        "longer": [_row(item, (), tuple(float(len(answer)) for answer in answers_of(item))) for item in items],
-        "random": [_row(item, _random(item, seed)) for item in items],
+        "always-first": [item.row(_always_first(item)) for item in shown],
+        "longer": [item.row((), [float(len(answer)) for answer in answers_of(item)]) for item in items],
+        "random": [item.row(_random(item, seed)) for item in items],
     }
     return {name: rows for name, rows in found.items() if rows}
 
@@ -36,14 +36,6 @@ def answers_of(item: AnyItem) -> tuple[str, ...]:
     if isinstance(item, PairItem):
         return (item.chosen, item.rejected)
     return item.answers if isinstance(item, ChoiceItem) else (item.answer,)
-
-
-def _row(item: AnyItem, replies: tuple[EvalReply, ...], scores: tuple[float, ...] = ()) -> EvalItem:
-    right = item.right if isinstance(item, ChoiceItem) else 0 if isinstance(item, PairItem) and item.tie else 1
-    return EvalItem(
-        item.id, item.group, item.instruction, answers_of(item), replies, right=right, scores=scores,
-        ratings=item.gold if isinstance(item, RatingItem) else (), cluster=item.cluster,
-    )
 
 
 def _always_first(item: PairItem | ChoiceItem) -> tuple[EvalReply, ...]:

@@ -85,11 +85,7 @@ class ChoiceBenchmark(JudgedBenchmark[ChoiceItem]):
         return [tuple(order[turn:] + order[:turn]) for turn in range(turns)]
 
     def row(self, item: ChoiceItem, replies: tuple[EvalReply, ...]) -> EvalItem:
-        scores = rated_scores(replies, len(item.answers)) if self.rated(item) else ()
-        return EvalItem(
-            item.id, item.group, item.instruction, item.answers, replies, right=item.right, scores=scores,
-            cluster=item.cluster,
-        )
+        return item.row(replies, rated_scores(replies, len(item.answers)) if self.rated(item) else ())
 
     def score(self, row: EvalItem) -> float | None:
         """The greedy credit of an item over the orders it was shown in."""

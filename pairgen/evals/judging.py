@@ -58,10 +58,7 @@ class PairBenchmark(JudgedBenchmark[PairItem]):
         return ORDERS if self.orders == "both" else (ORDERS[row_seed(self.seed, item.id, "order") % 2],)
 
     def row(self, item: PairItem, replies: tuple[EvalReply, ...]) -> EvalItem:
-        return EvalItem(
-            item.id, item.group, item.instruction, (item.chosen, item.rejected), replies, right=0 if item.tie else 1,
-            scores=rated_scores(replies, 2) if self.verdict == "ratings" else (), cluster=item.cluster,
-        )
+        return item.row(replies, rated_scores(replies, 2) if self.verdict == "ratings" else ())
 
     def score(self, row: EvalItem) -> float | None:
         """The greedy accuracy of a pair over the orders it was shown in."""

@@ -7,6 +7,7 @@ plurality over all members and orders (level picks share) and `vote_share` the p
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pairgen.errors import UsageError
 from pairgen.evals.benchmark import Estimate, EvalItem, EvalReply, estimate_rows
@@ -56,9 +57,7 @@ def _joined(members: Mapping[str, EvalItem]) -> EvalItem:
     for order in ORDERS:
         samples = [_sample(name, place, row, order) for place, (name, row) in enumerate(members.items())]
         replies += [_plurality(order, samples), *samples]
-    return EvalItem(
-        base.id, base.group, base.question, base.answers, tuple(replies), right=base.right, cluster=base.cluster
-    )
+    return replace(base, replies=tuple(replies), scores=())
 
 
 def _sample(name: str, place: int, row: EvalItem, order: Order) -> EvalReply:

@@ -45,9 +45,7 @@ class RatingBenchmark(JudgedBenchmark[RatingItem]):
         return [View("0", self._shown(item), "", self.prompt, "ratings", item.low, item.high)]
 
     def row(self, item: RatingItem, replies: tuple[EvalReply, ...]) -> EvalItem:
-        return EvalItem(
-            item.id, item.group, item.instruction, (item.answer,), replies, ratings=item.gold, cluster=item.cluster
-        )
+        return item.row(replies)
 
     def score(self, row: EvalItem) -> float | None:
         """How far the greedy rating is from the one given, in negative points: nearer is higher."""

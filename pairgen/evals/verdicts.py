@@ -24,12 +24,15 @@ def replies_of(row: EvalItem, mode: str, order: Order | None = None) -> list[Eva
 
 
 def pick_of(reply: EvalReply) -> Pick | None:
-    """The answer that a reply names, whatever slot it stood in; None when it names none."""
+    """The answer that a reply names, whatever slot it stood in; None when it names none.
+
+    A verdict made of both orders counts as one with the chosen answer in slot A.
+    """
     if reply.answer is None:
         return None
     if reply.answer == TIE:
         return "tie"
-    return "chosen" if (reply.answer == "A") == (reply.order == "chosen_first") else "rejected"
+    return "chosen" if (reply.answer == "B") == (reply.order == "rejected_first") else "rejected"
 
 
 def gold_pick(row: EvalItem) -> Pick:

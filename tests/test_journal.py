@@ -20,7 +20,7 @@ from pairgen.engine import Completion, Request, Sampling
 from pairgen.errors import Damaged, RowError, Stopped, StorageError
 from pairgen.failpoints import arm
 from pairgen.fingerprint import JSON
-from pairgen.journal import Bill, Journal, Journaled, count_answered, file, read_spent, sample_key
+from pairgen.journal import Bill, Journal, Journaled, count_answered, file, read_spent, sample_key, tables
 from pairgen.records import Message
 from pairgen.store import Usage
 
@@ -582,7 +582,7 @@ def test_drain_does_not_wait_for_ever(path: Path) -> None:
 def test_waiting_answers_share_a_commit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers that come in together cost a few syncs, not one each: that is what makes durability cheap."""
     groups: list[int] = []
-    insert = file.insert
+    insert = tables.insert
 
     def counted(connection: sqlite3.Connection, group: list[Any]) -> None:
         groups.append(len(group))

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from pairgen.evals.benchmark import Estimate, EvalItem, estimate
 from pairgen.evals.filepairs import FilePairs, labelled
-from pairgen.evals.filerow import Row
+from pairgen.evals.filerow import BadRow, Row
 from pairgen.evals.items import PairItem
 from pairgen.evals.official import TIE, three_way, winner
 from pairgen.evals.said import Said
@@ -33,8 +33,10 @@ class PandaLM(FilePairs):
     def items_of(self, row: Row) -> Sequence[PairItem]:
         given = [row.choice(f"annotator{n}", (0, 1, 2)) for n in (1, 2, 3)]
         label, count = Counter(given).most_common(1)[0]
-        extra = row.text("input", empty=True) if row.has("input") else ""
-        instruction = "\n\n".join(part for part in (row.text("instruction"), extra) if part.strip())
+        asked = [row.text(name, empty=True) for name in ("instruction", "input") if row.has(name)]
+        instruction = "\n\n".join(part for part in asked if part.strip())
+        if not instruction:
+            raise BadRow(f"{row.where}: neither instruction nor input has a text")
         answers = (row.text("response1", empty=True), row.text("response2", empty=True))
         votes = tuple(VOTES[vote] for vote in given)
         return [labelled(self.key_of(row), "all", instruction, answers, label if count > 1 else 0, votes=votes)]

@@ -47,7 +47,7 @@ class Check:
 def drill(folder: Path, told: Callable[[Check], None] = lambda check: None) -> list[Check]:
     """Run everything that is planted, in a folder of its own; `told` hears of each check as it is done."""
     done = []
-    for part in (_on_policy, _clair, _scored, _stronger, _judgments, _benchmark):
+    for part in (_on_policy, _clair, _scored, _stronger, _judgments, _benchmark, _audited):
         place = folder / part.__name__.strip("_")
         place.mkdir(parents=True)
         for check in part(place):
@@ -169,6 +169,15 @@ def _said(rules: Rules, prompt: str) -> list[Completion]:
 
     text = next((rule["reply"] for rule in rules if re.search(rule["match"], prompt)), "")
     return [Completion(text, "stop", 0, 1)]
+
+
+def _audited(folder: Path) -> Iterator[Check]:
+    """The audit itself: one planted row for each fault."""
+    from pairgen.audit.run import flagged
+
+    found = flagged(planted.planted_pairs(folder), list(planted.FAULTS))
+    for name, rows in planted.FAULTS.items():
+        yield Check(f"the audit names the planted rows: {name}", f"{sorted(rows)}", f"{sorted(found[name])}")
 
 
 # --- running and reading ------------------------------------------------------------------------------

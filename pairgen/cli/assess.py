@@ -126,9 +126,9 @@ def _work(sitting: "Sitting", assessment: "Assessment", quiet: bool) -> "Manifes
         return asyncio.run(sitting.work(assessment.run))
 
 
-def _print(summary: "EvaluationSummary", folder: Path, *, as_json: bool) -> None:
+def _print(summary: "EvaluationSummary", folder: Path | None, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"folder": str(folder), **summary.to_json()}))
+        print(json.dumps({"folder": str(folder) if folder else None, **summary.to_json()}))
         return
     from rich.console import Console
 
@@ -139,7 +139,8 @@ def _print(summary: "EvaluationSummary", folder: Path, *, as_json: bool) -> None
     console.print(metric_table(summary))
     if len(summary.groups) > 1:
         console.print(group_table(summary))
-    print(f"all numbers, and judgments to look at: {folder / 'report.html'}")
+    if folder is not None:
+        print(f"all numbers, and judgments to look at: {folder / 'report.html'}")
 
 
 def _complain(summary: "EvaluationSummary", most: float, folder: Path) -> None:
@@ -157,4 +158,34 @@ def _complain(summary: "EvaluationSummary", most: float, folder: Path) -> None:
 
 def compare_finished(a: Path, b: Path, *, as_json: bool) -> None:
     """Print how two finished evaluations differ on the items they share."""
-    raise NotImplementedError
+    from pairgen.loop.assessed import compare_folders
+
+    found = compare_folders(a, b)
+    if as_json:
+        print(json.dumps(found.to_json()))
+        return
+    sure = "" if found.low <= 0 <= found.high else "not "
+    print(f"{a}: {found.before:.3f}\n{b}: {found.after:.3f}\n"
+          f"difference {100 * found.diff:+.1f} points, 95 % interval {100 * found.low:+.1f} to "
+          f"{100 * found.high:+.1f}; "
+          f"zero is {sure}in it (paired bootstrap, {found.n:,} items of {found.clusters:,} prompts)\n"
+          f"wholly right only in the second {found.gained:,}, only in the first {found.lost:,}: "
+          f"p = {found.p_value:.3g} (McNemar, exact)")
+    if found.unmatched or found.unscored:
+        print(f"left out: {found.unmatched:,} items that only one has, {found.unscored:,} that one could not score")
+
+
+def rescore_file(options: dict[str, Any], verdicts: str, parser: str, where: Sequence[str], command: str,
+                 out: Path | None, *, as_json: bool) -> None:
+    """Score what somebody's judge said, with no model."""
+    from pairgen.cli.options import columns_of
+    from pairgen.evals.rescore import rescore
+    from pairgen.loop.assessed import About, summarise, write_results
+
+    benchmark = parse_suite(options)
+    chosen = {key: value for item in where for key, value in columns_of(item).items()}
+    result = rescore(benchmark, verdicts, parser, chosen)
+    summary = summarise(benchmark, result.rows, About(" ".join(chosen.values()) or Path(verdicts).name, command))
+    if out is not None:
+        write_results(out, summary)
+    _print(summary, out, as_json=as_json)

@@ -15,6 +15,7 @@ POLICY = "A policy whose own preference is measured (the implicit reward of DPO)
 IMPLICIT = "Without a reference: norm, average or sum of the answer's log-probs."
 CLASSIFIER = "A sequence classifier of two labels that sees both answers; the first label is for A."
 COMMAND = "A command that reads pairs as JSON lines and writes {\"winner\": \"A\"} for each."
+VERDICTS = "What was said: a file with the columns of docs/suites.md, or an evaluation of pairgen's own."
 SUBSET = "Only this part of the suite; may be given several times."
 VERDICT = "How a judge's verdict is read: from its text, from the odds of the letters, by rating each answer."
 SET = "One option of the suite (sampling.max_tokens=512) or of its engine (engine.concurrency=8)."
@@ -98,3 +99,22 @@ def _engine(use: str, model: str | None, base_url: str | None, prices: Path | No
 
     given = {"model": model, "base_url": base_url, "prices": str(prices) if prices and use == "openai" else None}
     return {"use": use, **there(given)}
+
+
+@app.command("rescore")
+def rescore(
+    suite: Annotated[str, typer.Argument(help=SUITES)],
+    verdicts: Annotated[str, typer.Option("--verdicts", help=VERDICTS)],
+    items: Annotated[str | None, typer.Option("--items", "--path", help="The suite's data.")] = None,
+    parser: Annotated[str, typer.Option("--parser", help="strict, official, or a script's parser by name.")] = "strict",
+    where: Annotated[list[str], typer.Option("--where", help="COLUMN=VALUE: one judge of a file of many.")] = [],  # noqa: B006
+    subset: Annotated[list[str], typer.Option("--subset", help=SUBSET)] = [],  # noqa: B006
+    bad_row: Annotated[str | None, typer.Option("--on-bad-row", help="refuse, or skip and count.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for result.json and report.html.")] = None,
+    json_: AsJson = False,
+) -> None:
+    """Score verdicts that somebody stored. No model is asked."""
+    from pairgen.cli.assess import rescore_file, there
+
+    options = {"id": suite, "use": suite, "path": items, "subset": subset or None, "on_bad_row": bad_row}
+    rescore_file(there(options), verdicts, parser, where, command_line(), out, as_json=json_)

@@ -2,18 +2,25 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from pairgen import __version__, fs
+from pairgen.errors import UsageError
 from pairgen.evals import baselines
 from pairgen.evals.benchmark import Benchmark, EvalItem, EvalReply
 from pairgen.evals.calibration import calibration
+from pairgen.evals.compare import Comparison, compare
 from pairgen.evals.curves import Slice, by_confidence, by_length
 from pairgen.evals.files import FromFile
 from pairgen.evals.judging import PairBenchmark
 from pairgen.evals.select import selected
 from pairgen.loop.assess import Assessment
+from pairgen.pipeline.config import parse_plugin
+from pairgen.pipeline.sitting import CONFIG
 from pairgen.report.evaluation import evaluation_report
 from pairgen.report.evaluation_summary import Bin, EvaluationSummary, Metrics, Said, Sample, Spent
 from pairgen.report.numbers import Estimated
@@ -21,6 +28,7 @@ from pairgen.store import Manifest, read_rows
 
 RESULT = "result.json"
 REPORT = "report.html"
+NOTHING = Spent()
 SAMPLES = 6
 """Items of each kind that the report shows."""
 
@@ -29,42 +37,79 @@ def conclude(
     folder: Path, assessment: Assessment, manifest: Manifest, *, command: str, config: str
 ) -> EvaluationSummary:
     """Write `result.json` and `report.html` of a finished evaluation, and say what is in them."""
-    summary = summarise(folder, assessment, manifest, command=command, config=config)
-    body = {"use": assessment.benchmark.use, **summary.to_json()}
-    fs.write_atomic(folder / RESULT, json.dumps(body, indent=1).encode() + b"\n")
-    fs.write_atomic(folder / REPORT, evaluation_report(summary).encode("utf-8", "replace"))
+    step = assessment.step.folder(folder)
+    about = About(assessment.name, command, config, step.name, _spent(manifest))
+    summary = summarise(assessment.benchmark, list(read_rows(step, EvalItem)), about)
+    write_results(folder, summary)
     return summary
 
 
-def summarise(
-    folder: Path, assessment: Assessment, manifest: Manifest, *, command: str, config: str
-) -> EvaluationSummary:
-    """The evaluation as its report wants it: read from its rows, so that it can be made again at any time."""
-    step, benchmark = assessment.step.folder(folder), assessment.benchmark
-    rows = list(read_rows(step, EvalItem))
+def write_results(folder: Path, summary: EvaluationSummary) -> None:
+    """Write `result.json` and `report.html`."""
+    fs.make_dirs(folder)
+    fs.write_atomic(folder / RESULT, json.dumps(summary.to_json(), indent=1).encode() + b"\n")
+    fs.write_atomic(folder / REPORT, evaluation_report(summary).encode("utf-8", "replace"))
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is said of an evaluation beside its numbers: who was evaluated, by which command, at what price."""
+
+    who: str
+    command: str
+    config: str = ""
+    step: str = ""
+    spent: Spent = NOTHING
+
+
+def summarise(benchmark: Benchmark[Any], rows: Sequence[EvalItem], about: About) -> EvaluationSummary:
+    """The evaluation as its report wants it, from its rows alone: it can be made again at any time."""
     official, found = tuple(benchmark.official(rows)), metrics_of(benchmark, rows)
     metrics = {**{name: found[name] for name in official}, **found}
-    unread = baselines_of(benchmark)
     greedy = [reply for row in rows for reply in row.replies if reply.mode == "greedy"]
-    refused = [row for row in rows if row.error is not None]
+    refused, unread = [row for row in rows if row.error is not None], baselines_of(benchmark)
+    longer = by_group(benchmark, unread.get("longer", []))
     return EvaluationSummary(
-        suite=benchmark.use, title=benchmark.label, who=assessment.name, command=command, config=config,
-        code_version=__version__, step=step.name, items=len(rows), metrics=metrics, official=official,
-        missing=benchmark.missing(rows), groups=by_group(benchmark, rows), samples=tuple(_samples(rows)),
+        suite=benchmark.use, title=benchmark.label, who=about.who, command=about.command, config=about.config,
+        code_version=__version__, step=about.step, spent=about.spent, items=len(rows), metrics=metrics,
+        official=official, missing=benchmark.missing(rows), groups=by_group(benchmark, rows),
+        longer={group: some["accuracy"] for group, some in longer.items() if "accuracy" in some},
+        baselines={name: metrics_of(benchmark, some) for name, some in unread.items()},
         lengths=tuple(_bins(by_length(rows))), calibration=tuple(_bins(by_confidence(rows))),
-        skipped=_skipped(benchmark), baselines={name: metrics_of(benchmark, some) for name, some in unread.items()},
-        longer={group: value for group, some in by_group(benchmark, unread.get("longer", [])).items()
-                if (value := some.get("accuracy")) is not None},
+        samples=tuple(_samples(rows)), skipped=_skipped(benchmark),
         unscored_share=len(refused) / max(1, len(rows)),
         unread_share=sum(reply.answer is None for reply in greedy) / max(1, len(greedy)),
-        first_error=refused[0].error if refused else None, spent=_spent(manifest),
+        first_error=refused[0].error if refused else None,
     )
+
+
+def compare_folders(before: Path, after: Path) -> Comparison:
+    """`after` against `before`: two finished evaluations of one suite, on the items they share.
+
+    Raises UsageError for a folder without a result, and for results of different suites.
+    """
+    (benchmark, old), (other, new) = (finished(folder) for folder in (before, after))
+    if benchmark.use != other.use:
+        raise UsageError(f"{before} is of {benchmark.use} and {after} of {other.use}: nothing to compare")
+    return compare(old, new, benchmark.score)
+
+
+def finished(folder: Path) -> tuple[Benchmark[Any], list[EvalItem]]:
+    """The suite and the rows of the last evaluation in a folder."""
+    if not (folder / RESULT).is_file():
+        raise UsageError(f"{folder}: no finished evaluation here (no {RESULT}); run pairgen eval with --out {folder}")
+    result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    if not result["step"]:
+        raise UsageError(f"{folder}: holds verdicts scored without a model; compare what pairgen eval wrote")
+    tree = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    benchmark = parse_plugin("pairgen.evals.suites", "BENCHMARK", tree["eval"], f"{folder / CONFIG}: eval")
+    return benchmark, list(read_rows(folder / result["step"], EvalItem))
 
 
 def metrics_of(benchmark: Benchmark[Any], rows: Sequence[EvalItem]) -> Metrics:
     """A benchmark's numbers as plain values, with how well confidence tells right from wrong."""
-    found: dict[str, Estimated] = {}
     pairs = isinstance(benchmark, PairBenchmark)
+    found: dict[str, Estimated] = {}
     for name, value in (benchmark.metrics(rows) | (calibration(rows) if pairs else {})).items():
         found[name] = {"mean": value.mean, "stderr": value.stderr, "n": value.n, "unscored": value.unscored}
     return found

@@ -37,7 +37,7 @@ def shown(summary: EvaluationSummary) -> Metrics:
     the votes only."""
     def is_told(name: str) -> bool:
         if name in summary.official:
-            return not any(name.endswith(group) for group in summary.groups)
+            return not any(group in name for group in summary.groups)
         return not name.startswith("sampled_") and not re.search(DETAILS, name)
 
     return {name: value for name, value in summary.metrics.items() if is_told(name)}

@@ -5,7 +5,7 @@ pairs that lack the class of a checked button. Classes and rules are made of num
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -25,9 +25,15 @@ OPTIONS = 12
 OPEN = 2
 """Pairs that are unfolded at first."""
 
+PROMPT = 90
+"""Characters of a prompt that its title shows."""
+
 JACCARD = ((0.2, "under 20"), (0.4, "20 to 40"), (0.6, "40 to 60"), (float("inf"), "60 and more"))
 LONGER = ((0.9, "chosen longer"), (1.1, "about equal"), (float("inf"), "rejected longer"))
 """Upper ends of length ratios, rejected by chosen, and what such pairs are called."""
+
+BANDS = {name: place for bands in (JACCARD, LONGER) for place, (_, name) in enumerate(bands)}
+"""Bands keep their order; other values are sorted as words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +69,14 @@ def browser(datasets: Sequence[DatasetAudit]) -> Browser:
     facets: list[tuple[str, Callable[[Shown], str]]] = [
         ("Dataset", lambda pair: f"{pair.dataset + 1}. {one_line(pair.name, 40)}"),
         ("Why it is here", lambda pair: one_line(pair.example.why, 40)),
-        ("Group", lambda pair: one_line(pair.example.group, 40) or "none"),
+        ("Group", lambda pair: one_line(pair.example.group, 40) or "(no group)"),
         ("Jaccard ×100", lambda pair: _band(pair.example.jaccard, JACCARD)),
         ("Length", lambda pair: _band(pair.example.length_ratio, LONGER)),
     ]
     found = [(_filter(title, map(value, pairs)), value) for title, value in facets]
     used = [(one, value) for one, value in found if len(one.values) > 1]
-    blocks, room = [], BUDGET
+    blocks: list[Markup] = []
+    room = BUDGET
     for pair in pairs:
         classes = [f"f{at}-{one.values.index(value(pair))}" for at, (one, value) in enumerate(used)
                    if value(pair) in one.values]
@@ -94,9 +101,9 @@ def _in_turn(datasets: Sequence[DatasetAudit]) -> list[Shown]:
     return [pair for _, pair in sorted(ordered, key=lambda one: one[0])]
 
 
-def _filter(title: str, values: "map[str]") -> Filter:
+def _filter(title: str, values: Iterable[str]) -> Filter:
     most = [value for value, _ in Counter(values).most_common(OPTIONS)]
-    return Filter(title, tuple(sorted(most)) if title in {"Dataset", "Group"} else tuple(most))
+    return Filter(title, tuple(sorted(most, key=lambda value: (BANDS.get(value, 0), value))))
 
 
 def _band(value: float, bands: Sequence[tuple[float, str]]) -> str:
@@ -112,7 +119,7 @@ def _pair(pair: Shown, classes: Sequence[str], several: bool, unfolded: bool) ->
     ]
     return render(
         "pair.html", classes=" ".join(classes), why=one_line(one.why, 60), facts=[fact for fact in facts if fact],
-        prompt=one_line(one.prompt, 160) or "(empty prompt)", whole=verbatim(one.prompt),
+        prompt=one_line(one.prompt, PROMPT) or "(empty prompt)", whole=verbatim(one.prompt),
         diff=word_diff(one.chosen, one.rejected), unfolded=unfolded,
     )
 

@@ -1,79 +1,15 @@
 """The report in a real browser: nothing runs, nothing is fetched, nothing is complained about."""
 
 import re
-import shutil
-import subprocess
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import pytest
-from report_payloads import PAYLOADS
+from browser import armed, needs_browser, open_page
 from report_sample import SAMPLE, with_text
 from test_report_hostile import every_block, structure
 
 from pairgen.report.run import run_report
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium on this machine to open the report with"
-)
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--enable-logging=stderr",
-    "--virtual-time-budget=2000",
-    "--dump-dom",
-)
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A page as the browser left it, and what it said on its console."""
-
-    dom: str
-    console: tuple[str, ...]
-
-
-def open_page(path: Path) -> Opened:
-    assert CHROMIUM is not None
-    command = [CHROMIUM, *FLAGS, f"--user-data-dir={path.parent / 'profile'}", path.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
-    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return Opened(done.stdout, tuple(said))
-
-
-@pytest.fixture
-def server() -> Iterator[tuple[int, list[str]]]:
-    """A local web server that notes every request: what the payloads try to reach."""
-    hits: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            hits.append(self.path)
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    yield running.server_port, hits
-    running.shutdown()
-    running.server_close()
-
-
-def armed(port: int) -> str:
-    return "\n".join(PAYLOADS).replace("{port}", str(port))
+pytestmark = needs_browser
 
 
 def test_a_hostile_report_runs_and_fetches_nothing(tmp_path: Path, server: tuple[int, list[str]]) -> None:

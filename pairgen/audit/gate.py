@@ -1,7 +1,7 @@
 """`--fail-on bad,duplicate_pair>0.01`: what makes a check of data fail, as levels of findings and as conditions.
 
 A condition is an expression over what the summary states: means by name (`jaccard < 0.2`), shares of flags by
-name (`duplicate_pair > 0.01`), AUCs as `X_auc`, and `unreadable`, the share of rows that made no pair.
+name (`duplicate_pair > 0.01`), AUCs as `X_auc`, and `unreadable`, the share of damaged rows (a tie is none).
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pairgen.audit.filter import Condition, parse
-from pairgen.audit.summary import DatasetAudit, Level
+from pairgen.audit.summary import NO_PREFERENCE, DatasetAudit, Level
 from pairgen.errors import UsageError
 
 LEVELS: tuple[Level, ...] = ("bad", "warn", "note")
@@ -58,4 +58,5 @@ def numbers(audit: DatasetAudit) -> dict[str, float]:
     found |= {f"{bias.name}_auc": bias.auc for bias in audit.biases}
     if audit.predictability is not None:
         found |= {"style_accuracy": audit.predictability.accuracy, "style_auc": audit.predictability.auc}
-    return found | {"unreadable": sum(audit.bad.values()) / audit.rows if audit.rows else np.nan, "pairs": audit.pairs}
+    unread = sum(n for reason, n in audit.bad.items() if reason not in NO_PREFERENCE)
+    return found | {"unreadable": unread / audit.rows if audit.rows else np.nan, "pairs": audit.pairs}

@@ -141,6 +141,10 @@ class Finding:
     filter: str | None = None
 
 
+NO_PREFERENCE = frozenset({"tie", "unpaired", "no partner", "too few answers"})
+"""Reasons of rows that are well formed and prefer nothing; all other reasons are damage."""
+
+
 @dataclass(frozen=True, slots=True)
 class BadRow:
     """A row that could not be read as a pair, and why."""

@@ -12,7 +12,7 @@ from pairgen.audit.findings import Weighed, count, filtered, hundred, level_of, 
 from pairgen.audit.leanings import length, predictable, styles
 from pairgen.audit.limits import DEFECTS, LIMITS, Defect
 from pairgen.audit.stats import Interval
-from pairgen.audit.summary import TABLE_1, DatasetAudit, Finding, Level, Rate, Stat
+from pairgen.audit.summary import NO_PREFERENCE, TABLE_1, DatasetAudit, Finding, Level, Rate, Stat
 
 ORDER: tuple[Level, ...] = ("bad", "warn", "note", "good")
 
@@ -48,13 +48,21 @@ def _size(audit: DatasetAudit) -> Iterator[Weighed]:
 
 
 def _unreadable(audit: DatasetAudit) -> Iterator[Weighed]:
-    unread = sum(audit.bad.values())
+    undecided = {reason: n for reason, n in audit.bad.items() if reason in NO_PREFERENCE}
+    if undecided:
+        text = (
+            f"{of(sum(undecided.values()), audit.rows, 'rows')} prefer neither answer: "
+            f"{', '.join(f'{reason} {count(n)}' for reason, n in undecided.items())}. They make no pair here."
+        )
+        yield Weighed(0.0, Finding("note", "Rows without a preference", text))
+    damaged = {reason: n for reason, n in audit.bad.items() if reason not in NO_PREFERENCE}
+    unread = sum(damaged.values())
     if not unread:
         return
-    worst = max(audit.bad, key=lambda reason: audit.bad[reason])
+    worst = max(damaged, key=lambda reason: damaged[reason])
     text = (
         f"{of(unread, audit.rows, 'rows')} cannot be read as a pair, most often for: {worst} "
-        f"({count(audit.bad[worst])}). They are left out of every number here."
+        f"({count(damaged[worst])}). They are left out of every number here."
     )
     share = unread / audit.rows
     yield Weighed(share, Finding(level_of(share, LIMITS["unreadable"]), "Unreadable rows", text))

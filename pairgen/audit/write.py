@@ -25,6 +25,7 @@ from pairgen.audit.columns import Columns
 from pairgen.audit.filter import Array, Condition
 from pairgen.audit.read import Sighting, Source, rows_at
 from pairgen.audit.run import Options, measures
+from pairgen.audit.summary import NO_PREFERENCE, BadRow
 from pairgen.audit.table import Table
 from pairgen.audit.workers import measure
 from pairgen.errors import UsageError
@@ -101,7 +102,7 @@ def _write_drops(source: Source, columns: Mapping[str, Array], condition: Condit
     with fs.atomic_file(path) as file:
         for found in source.walk():
             if not isinstance(found, Sighting):
-                file.write(_line({"row": found.row, "reason": found.reason, "detail": found.detail, "failed": True}))
+                file.write(_line(_bad(found)))
                 continue
             if pair == len(failed):
                 raise UsageError(f"{source.path}: changed while it was audited; run again")
@@ -114,6 +115,12 @@ def _write_drops(source: Source, columns: Mapping[str, Array], condition: Condit
     if pair != len(failed):
         raise UsageError(f"{source.path}: changed while it was audited; run again")
     return np.sort(np.frombuffer(kept, np.int64))
+
+
+def _bad(found: BadRow) -> dict[str, Any]:
+    """A row that is no pair; `failed` where it is damage and not a tie."""
+    failed = found.reason not in NO_PREFERENCE
+    return {"row": found.row, "reason": found.reason, "detail": found.detail, "failed": failed}
 
 
 def _drop(found: Sighting, reason: str, values: dict[str, float]) -> dict[str, Any]:

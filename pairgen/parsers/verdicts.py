@@ -27,12 +27,14 @@ class Verdict:
 class Format:
     """How a verdict is written: `mark` finds it, its first group that is filled is looked up in `winners`.
 
-    A verdict that is not in `winners` is a tie which nobody offered. `form` is how a judge writes one.
+    A verdict that is not in `winners` is a tie which nobody offered. `form` is how a judge writes one. A judge
+    that `opens` with its verdict has said it in its first line, whatever becomes of the rest.
     """
 
     mark: re.Pattern[str]
     winners: Mapping[str, str]
     form: str = "[[{}]]"
+    opens: bool = False
 
     def say(self, winner: str) -> str:
         """A reply that holds nothing but this verdict."""
@@ -41,7 +43,9 @@ class Format:
 
     def read(self, text: str, finish: str = "stop") -> Verdict:
         """The verdict of a reply, by the rule of this module."""
-        if finish == "length" and not re.search(rf"(?:{self.mark.pattern})\W*\Z", text, self.mark.flags):
+        if self.opens:
+            text, finish = next((line for line in text.splitlines() if line.strip()), ""), "stop"
+        if finish == "length" and not ends_in(self.mark, text):
             return Verdict(None, "truncated")
         for line in reversed(text.splitlines()):
             found = {_group(match).upper() for match in self.mark.finditer(line)}
@@ -64,6 +68,13 @@ class Scale:
     form: str
 
 
+def ends_in(mark: re.Pattern[str], text: str) -> bool:
+    """Whether a mark is the very last word of a text."""
+    last = next((line for line in reversed(text.splitlines()) if re.search(r"\w", line)), "")
+    end = max((match.end() for match in mark.finditer(last)), default=None)
+    return end is not None and not re.search(r"\w", last[end:])
+
+
 def _group(match: re.Match[str]) -> str:
     return next(group for group in match.groups() if group is not None)
 
@@ -73,6 +84,7 @@ def _letters(letters: str) -> dict[str, str]:
 
 
 _TIE_TOO = {**_letters("AB"), "C": TIE, "TIE": TIE}
+_OR_TIE = {**_letters("AB"), "TIE": TIE}
 _NUMBERED = {"1": "A", "2": "B", "TIE": TIE}
 _RESULT = r"\[RESULT\][\s:*]*(?:Response\s+)?\(?"
 
@@ -87,7 +99,7 @@ FORMATS: Mapping[str, Format] = {
     "result": Format(re.compile(_RESULT + r"(A|B)\b"), _letters("AB"), "[RESULT] {}"),
     # Atla and SFR-Judge: the last line of the reply
     "result-line": Format(
-        re.compile(r"\*\*Result:?\*\*[\s:]*(?:Response\s+)?(A|B|tie)\b", re.I), _TIE_TOO, "**Result:** {}"
+        re.compile(r"\*\*Result:?\*\*[\s:]*(?:Response\s+)?(A|B|tie)\b", re.I), _OR_TIE, "**Result:** {}"
     ),
     # OffsetBias and LLMBar
     "output": Format(re.compile(r"Output \((a|b)\)", re.I), _letters("AB"), "Output ({})"),
@@ -96,8 +108,8 @@ FORMATS: Mapping[str, Format] = {
         re.compile(r"final decision is\W*(?:Response\s+)?(1|2|tie)\b", re.I), _NUMBERED,
         "the final decision is Response {}",
     ),
-    # PandaLM: a digit alone on its line
-    "digit": Format(re.compile(r"^\W*(1|2|tie)\W*$", re.I), _NUMBERED, "{}"),
+    # PandaLM: a digit alone on the first line, then reasons
+    "digit": Format(re.compile(r"^\W*(1|2|tie)\W*$", re.I), _NUMBERED, "{}", opens=True),
     # a letter alone, for judges told to say nothing else
     "letter": Format(re.compile(r"^\W*([A-D])\W*$"), _letters("ABCD"), "{}"),
 }
@@ -130,7 +142,7 @@ class Rating:
 def read_rating(name: str, text: str, finish: str = "stop") -> Rating:
     """The rating of a reply: ok | multiple | none | truncated, by the same rule as verdicts."""
     mark = RATINGS[name].mark
-    if finish == "length" and not re.search(rf"(?:{mark.pattern})\W*\Z", text, mark.flags):
+    if finish == "length" and not ends_in(mark, text):
         return Rating(None, "truncated")
     for line in reversed(text.rstrip().splitlines()):
         found = {float(value) for value in mark.findall(line)}

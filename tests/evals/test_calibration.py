@@ -106,7 +106,7 @@ def test_votes_are_shares_of_the_leading_answer() -> None:
 
 
 def test_margins_are_read_as_bradley_and_terry_do() -> None:
-    rows = [EvalItem("x", "", "", ("c", "r"), (), scores=(2.0, 0.0)), EvalItem("y", "", "", ("c", "r"), (), scores=(1, 1))]
+    rows = [EvalItem(key, "", "", ("c", "r"), (), scores=pair) for key, pair in (("x", (2.0, 0.0)), ("y", (1, 1)))]
     assert [(p.confidence, p.right) for p in points_of(rows)] == [(1 / (1 + math.exp(-2)), 1), (0.5, 0.5)]
 
 

@@ -90,7 +90,9 @@ def meaning(fault: Fault, host: str, model: str, key_env: str | None) -> Excepti
 
 
 def _not_offered(fault: Fault, host: str, model: str) -> PairgenError:
-    advice = "" if fault.status == 404 else f"; {LEAVE_OUT}"
+    advice = f"; {LEAVE_OUT}"
+    if fault.status == 404:
+        advice = "" if fault.code == "model_not_found" else "; check base_url (most end in /v1) and the model's name"
     return UsageError(f"{host} does not offer this ({fault.said}): model {model!r}; {fault.message}{advice}")
 
 

@@ -2,12 +2,16 @@
 
 import ipaddress
 import os
+import re
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from pairgen.errors import CredentialsError, UsageError
 
 OPENAI = "api.openai.com"
 OPENAI_KEY = "OPENAI_API_KEY"
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SECRET = re.compile(r"api.?key|authorization|secret|password|bearer|access.?token", re.IGNORECASE)
 
 
 def host_of(base_url: str) -> str:
@@ -36,6 +40,17 @@ def key_for(base_url: str, key_env: str | None) -> str | None:
     if key_env is not None and urlsplit(base_url).scheme == "http" and not is_near(host):
         raise UsageError(f"base_url {base_url!r}: a key would cross the network in clear text; use https")
     return key_env
+
+
+def refuse_keys(key_env: str | None, fields: Iterable[str]) -> None:
+    """Raise ValueError for a key in a config, which is kept with the run; the key itself is not repeated."""
+    if key_env is not None and VARIABLE.fullmatch(key_env) is None:
+        raise ValueError(f"api_key_env: the name of a variable is wanted, such as {OPENAI_KEY}, not a key")
+    if secret := next((name for name in fields if SECRET.search(name)), None):
+        raise ValueError(
+            f"extra: {secret!r} would be kept with the run; a key is read from the variable that api_key_env "
+            "names, and from nowhere else"
+        )
 
 
 def read_key(key_env: str) -> str:

@@ -18,7 +18,7 @@ from pairgen.engine import Completion, Engine, EngineConfig, Request
 from pairgen.engines._body import count_choices, joined, samples
 from pairgen.engines._call import Call
 from pairgen.engines._faults import LEAVE_OUT, Retry, meaning, read_fault
-from pairgen.engines._host import OPENAI, host_of, key_for, read_key
+from pairgen.engines._host import OPENAI, host_of, key_for, read_key, refuse_keys
 from pairgen.engines._limits import Gate, forget, gate_of
 from pairgen.engines._prices import Price, Tokens, price_of
 from pairgen.engines._wire import chat_body, encode, prompt_tokens, token_field
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from pairgen.engines._http import Answer, Line
 
 CHAT = "/chat/completions"
-
-
 STRANGERS = 8
 """Requests refused, with none answered before, after which the request is wrong and not the row."""
 
@@ -75,6 +73,7 @@ class OpenAIConfig(EngineConfig):
     def _check(self) -> "OpenAIConfig":
         if self.revision is not None:
             raise ValueError("revision: an API has none; a dated model name is one")
+        refuse_keys(self.api_key_env, self.extra)
         if taken := sorted({"model", "messages", "n", "stream", "max_tokens"} & self.extra.keys()):
             raise ValueError(f"extra: {taken[0]!r} is not an extra field, pairgen sets it itself")
         return self

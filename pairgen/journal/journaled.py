@@ -73,8 +73,14 @@ class Journaled:
     async def _sheltered(self, purchase: Coroutine[Any, Any, list[Completion]]) -> list[Completion]:
         task = asyncio.create_task(purchase)
         self._buying.add(task)
-        task.add_done_callback(self._buying.discard)
+        task.add_done_callback(self._bought_or_not)
         return await asyncio.shield(task)
+
+    def _bought_or_not(self, task: "asyncio.Task[list[Completion]]") -> None:
+        """A purchase is over. Whoever waits for it is told how; where nobody does any more, nobody need be."""
+        self._buying.discard(task)
+        if not task.cancelled():
+            task.exception()
 
     async def _in_turn(
         self, request: Request, conversation: bytes, known: dict[int, Completion],

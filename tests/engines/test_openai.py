@@ -215,6 +215,18 @@ def test_a_server_on_this_machine_needs_no_key_and_gets_none(server, monkeypatch
     assert "org-canary" not in str(server.headers)
 
 
+@pytest.mark.parametrize("fields", [
+    {"api_key_env": KEY}, {"extra": {"api_key": KEY}}, {"extra": {"headers": 1, "X-Api-Key": KEY}},
+    {"extra": {"Authorization": f"Bearer {KEY}"}},
+])
+def test_a_key_in_a_config_is_refused_and_not_repeated(fields):
+    """A config is kept with its run, so a key has no place in it."""
+    with pytest.raises(ValidationError) as caught:
+        ENGINE(model="m", base_url="http://127.0.0.1:9/v1", **fields)
+    assert KEY not in caught.value.errors()[0]["msg"]
+    assert "api_key_env" in caught.value.errors()[0]["msg"]
+
+
 def test_the_key_is_in_no_text_of_the_engine(opened_with):
     engine = opened_with()
     assert KEY not in repr(engine) + repr(engine.identity) + repr(ENGINE(model="m", api_key_env="FAKE_KEY"))

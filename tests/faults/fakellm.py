@@ -8,7 +8,8 @@ would bill. The server and its ledger outlive every client that is killed.
 
 prints its port. A fault of KIND strikes every EVERY-th request once AFTER answers were billed:
 429 | 500 | 503 | 401 | quota | hang | reset | junk | empty | short, or one of `misbehave`. `mix:AFTER:SHARE`
-strikes SHARE in a hundred calls, by seed, with all that passes when it is asked again. Faults come and go by
+strikes SHARE in a hundred calls, by seed, with all that passes when it is asked again; `doomed` refuses some
+requests for good, by what they ask. Faults come and go by
 `POST /faults {"faults": ["401:100"]}`.
 """
 
@@ -31,7 +32,7 @@ from typing import Any
 
 from aiohttp import web
 from fakebatch import FakeBatches
-from misbehave import PASSING, date_of, deliver, refusal, spoil, twice
+from misbehave import DOOMED, PASSING, date_of, deliver, refusal, spoil, twice
 
 REFUSED = {
     "429": (429, "slow down", "rate_limit_exceeded"),
@@ -111,7 +112,7 @@ class Server:
         self._billed = self._arrived = 0
         self._tries: dict[str, int] = {}
         self._batches = FakeBatches(
-            0.3, self._note, lambda body, key, number: self._body(body, key, number, None), key_of
+            0.15, self._note, lambda body, key, number: self._body(body, key, number, None), key_of
         )
 
     def app(self) -> web.Application:
@@ -166,6 +167,9 @@ class Server:
             if fault.kind == "poison":
                 if int(key, 16) % 19 == 0:
                     return "500"
+            elif fault.kind == "doomed":
+                if int(key, 16) % 20 < len(DOOMED):
+                    return DOOMED[int(key, 16) % 20]
             elif fault.kind != "mix":
                 if fault.strikes(self._billed):
                     return fault.kind
@@ -248,18 +252,18 @@ class FakeLLM:
         url, body = f"http://127.0.0.1:{self.port}/faults", json.dumps({"faults": faults}).encode()
         urllib.request.urlopen(urllib.request.Request(url, body)).close()
 
-    def lines(self, event: str) -> list[dict[str, Any]]:
-        """The ledger's lines of one kind: arrived | billed | refused | reset | unread."""
+    def lines(self, event: str | None = None) -> list[dict[str, Any]]:
+        """The ledger's lines of one kind: arrived | billed | refused | reset | unread; of all without one."""
         if not self.ledger.exists():
             return []
         lines = self.ledger.read_bytes().splitlines(keepends=True)
         whole = (json.loads(text) for text in lines if text.endswith(b"\n"))
-        return [line for line in whole if line["event"] == event]
+        return [line for line in whole if event is None or line["event"] == event]
 
     @property
     def billed(self) -> int:
         """How many answers were paid for."""
-        return len(self.lines("billed"))
+        return self.ledger.read_bytes().count(b'"event": "billed"') if self.ledger.exists() else 0
 
     def close(self) -> None:
         """End the server."""

@@ -136,8 +136,12 @@ class Lab:
 
     def kill_at(self, billed: int) -> Kill | None:
         """Start it and SIGKILL its group once so many answers are billed; None if it ended before."""
+        return self.kill_when(lambda: self.server.billed >= billed)
+
+    def kill_when(self, now: Callable[[], bool]) -> Kill | None:
+        """Start it and SIGKILL its group as soon as it is time; None if it ended before."""
         began, child = time.time(), self._fork(None)
-        while self.server.billed < billed:
+        while not now():
             if os.waitpid(child, os.WNOHANG)[0]:
                 return None
             time.sleep(0.001)

@@ -17,6 +17,8 @@ PASSING = (
     "redated",
 )
 """What the mixture is made of: none of them delivers an answer that is then asked again."""
+DOOMED = ("filtered", "toolong", "400")
+"""Refusals that are about the request itself: whoever asks it again is told the same."""
 HEADERS = {"date429": {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}}
 PAGE = b"<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
 

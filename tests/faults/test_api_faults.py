@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable
+from random import Random
 
 import oracle
 import pytest
@@ -27,6 +28,35 @@ def test_a_mixture_of_everything_that_passes(calm: Lab, make_lab: Make) -> None:
     assert set(Counter(line["key"] for line in lab.server.lines("billed")).values()) == {1}
     assert oracle.audit(lab, calm) == 0
     oracle.spending_is_told(lab.run, lab.server)
+
+
+REASONS = {"filtered": "content_filter", "toolong": "too_long", "400": "bad_request"}
+
+
+def test_killed_in_bad_weather(make_lab: Make, option: Callable[[str, int], int], rng: Random) -> None:
+    """SIGKILL at random moments on top of the mixture and of rows that are refused for good.
+
+    Every row is answered, or a drop for the reason the server gave; no answer that was kept is bought
+    again; the shards are those of a server that only refuses.
+    """
+    wanted = option("kills", 6)
+    rows = [f"question {i}" for i in range(8 * wanted)]
+    calm, lab = (make_lab(name, *faults, rows=rows, changes=QUICK)
+                 for name, faults in (("calm", ("doomed",)), ("storm", ("doomed", "mix:0:20"))))
+    assert calm.struck(None).code == 0
+    kills = 0
+    for at in sorted(rng.sample(range(1, int(0.95 * calm.server.billed)), wanted)):
+        if (kill := lab.kill_at(at)) is not None:
+            kills += 1
+            oracle.answers_are_kept(lab, kill)
+    assert lab.struck(None).code == 0
+    twice = oracle.audit(lab, calm, kills)
+    told, doomed = _reasons(lab), {line["key"]: line.get("fault") for line in lab.server.lines("refused")}
+    refused = Counter(REASONS[fault] for fault in doomed.values() if fault in REASONS)
+    assert all(0 < told[reason] <= count for reason, count in refused.items()), (told, refused)
+    assert not {"server_error", "timeout", "cut_off", "server_busy", "bad_reply"} & told.keys()
+    calls = Counter(line["event"] for line in lab.server.lines())
+    print(f"{kills} kills, {len(rows)} rows: {dict(calls)}, {twice} bought twice, drops {dict(told)}")
 
 
 @pytest.mark.parametrize(("fault", "reason"), [
@@ -75,6 +105,17 @@ def test_what_cannot_work_stops_at_once(make_lab: Make, fault: str, code: int, w
     assert word in done.out
     assert time.monotonic() - began < 20
     assert len(lab.server.lines("refused")) <= CONCURRENCY
+
+
+@pytest.mark.parametrize(("fault", "code"), [("nomodel", 2), ("401", 77), ("", 75)])
+def test_a_run_that_cannot_go_on_ends_in_one_line(make_lab: Make, fault: str, code: int) -> None:
+    """In a process of its own, to its very end: nothing that was still in flight complains after that line."""
+    lab = make_lab("line", *filter(None, [fault]), more=["--quiet"])
+    if not fault:
+        lab.server.close()
+    done = lab.launch().wait()
+    assert done.code == code, done.out
+    assert len(done.out.splitlines()) == 1, done.out
 
 
 def test_the_budget_is_never_passed(calm: Lab, make_lab: Make) -> None:

@@ -1,15 +1,23 @@
 """The Batch API against a server that keeps its own ledger: nothing is submitted twice, whatever happens."""
 
-import time
 from collections import Counter
 from collections.abc import Callable
 
 import oracle
 import pytest
 from lab import Lab
+from tenacity.wait import wait_random_exponential
 
 Make = Callable[..., Lab]
-BATCH = {"engine": {"batch": True, "batch_size": 40, "batch_poll": 0.2}}
+BATCH = {"engine": {"batch": True, "batch_size": 40, "batch_poll": 0.05}}
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch is closed after a tenth of a second in which nothing was added, and what failed goes into the next
+    at once; a run waits two seconds, and half a second and more."""
+    monkeypatch.setattr("pairgen.engines._batch.GATHER", 0.1)
+    monkeypatch.setattr("pairgen.engines._call.BACKOFF", wait_random_exponential(multiplier=0.02, max=0.1))
 
 
 def _once(lab: Lab, calm: Lab) -> None:
@@ -43,11 +51,7 @@ def test_killed_around_the_making_of_a_batch(calm: Lab, make_lab: Make, point: s
 def test_killed_while_batches_are_worked_on(calm: Lab, make_lab: Make) -> None:
     """Killed after a batch was made, the next process waits for that one."""
     lab = make_lab("waiting", changes=BATCH)
-    running = lab.launch()
-    while not lab.server.lines("batch"):
-        time.sleep(0.005)
-    running.signal(9)
-    running.wait()
+    assert lab.kill_when(lambda: bool(lab.server.lines("batch"))) is not None
     assert lab.struck(None).code == 0
     _once(lab, calm)
 

@@ -220,12 +220,10 @@ def _strict(benchmark: Benchmark[AnItem], item: AnItem, reply: EvalReply) -> Eva
 
 
 def _own_rows(verdicts: str) -> list[EvalItem] | None:
-    """The evaluation rows of a sealed step or a shard of one; None for any other file."""
+    """The evaluation rows of a folder or a shard of one; None for any other file."""
     path = resolve(verdicts)
     if path.is_dir():
-        from pairgen.store import read_rows
-
-        return list(read_rows(path, EvalItem))
+        return _sealed_rows(path)
     if path.suffix != ".arrow" or not path.is_file():
         return None
     import pyarrow as pa
@@ -238,6 +236,20 @@ def _own_rows(verdicts: str) -> list[EvalItem] | None:
         except pa.ArrowInvalid:
             return None
     return list(read_shard(path, EvalItem)) if "replies" in names else None
+
+
+def _sealed_rows(folder: Path) -> list[EvalItem]:
+    """The rows of a finished evaluation: a step's folder, or a folder that holds one such step."""
+    from pairgen.store import read_manifest, read_rows, sealed_steps
+
+    if read_manifest(folder) is not None:
+        return list(read_rows(folder, EvalItem))
+    kind = EvalItem.__name__
+    found = [step for step, sealed in sealed_steps(folder) if (sealed.row_class or "").endswith(kind)]
+    if len(found) != 1:
+        what = f"{len(found)} evaluations: name one, {found[0].name} or another" if found else "no finished evaluation"
+        raise UsageError(f"{folder}: holds {what}")
+    return list(read_rows(found[0], EvalItem))
 
 
 def _read_again(

@@ -112,7 +112,7 @@ def _read(texts: Sequence[str]) -> _Words:
     starts_W = np.flatnonzero(first_B.take(kept))
     buffers = [None, pa.py_buffer(np.append(starts_W, len(kept))), pa.py_buffer(bytes_B.take(kept))]
     found = pa.Array.from_buffers(pa.large_binary(), len(starts_W), buffers).dictionary_encode()
-    ids_W = found.indices.to_numpy()
+    ids_W = np.frombuffer(found.indices.buffers()[1], np.int32)  # to_numpy would import pandas
     ends_2N = np.flatnonzero(ids_W == ids_W[-1]) + 1
     return _Words(ids_W, ends_2N, -(-len(found.dictionary) // BITS) * BITS)
 

@@ -51,7 +51,8 @@ def styles(audit: DatasetAudit) -> Iterator[Weighed]:
     for level, found in by_level.items():
         found.sort(reverse=True)
         rest = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
-        text = "; ".join(said for _, said in found[:NAMED]) + rest + ". A model learns these before it learns content."
+        said = "; ".join(said for _, said in found[:NAMED])
+        text = said[:1].upper() + said[1:] + rest + ". A model learns these before it learns content."
         yield Weighed(2 * found[0][0], Finding(level, "Style tells the sides apart", text))
 
 
@@ -73,7 +74,8 @@ def predictable(audit: DatasetAudit) -> Iterator[Weighed]:
     said = f"{percent(style.accuracy)} {spread(interval)} of the labels can be guessed from style alone"
     held = f"(held out, {count(style.n)} pairs)"
     if interval.low > limit.note:
-        by = ", ".join(name.replace("_", " ") for name, _ in style.weights[:3])
+        called = {bias.name: bias.label for bias in audit.biases}
+        by = ", ".join(called.get(name, name.replace("_", " ")) for name, _ in style.weights[:3])
         text = f"{said} {held}, without reading a word of content" + (f"; mostly by {by}." if by else ".")
         yield Weighed(2 * style.accuracy - 1, Finding(level_of(interval.low, limit), "Style predicts the label", text))
     elif interval.high < limit.warn:

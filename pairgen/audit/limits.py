@@ -46,6 +46,9 @@ CLOSE = TABLE_1[0].jaccard / SLACK
 FAR = min(p.jaccard for p in TABLE_1) / SLACK
 """Below this it is under the least contrastive set of Table 1 with any tokenizer."""
 
+SHORT = min(p.levenshtein for p in TABLE_1) / 4
+"""Mean Levenshtein below which answers are far shorter than those of Table 1: short texts share fewer words."""
+
 EDITS = 0.05
 """Normalised Levenshtein below which a pair is a few edits of one text (HumanEvalPack's bugs leave 97 % of it)."""
 
@@ -72,52 +75,52 @@ class Defect:
 
 NEVER, ALWAYS = 2.0, -1.0
 DEFECTS = {
-    "same": Defect("Chosen is rejected", "{n} have the same text on both sides: nothing can be learnt there.", 0, 0.01),
+    "same": Defect("Chosen is rejected", "In {n} both sides are the same text: nothing can be learnt there.", 0, 0.01),
     "near_same": Defect(
-        "Chosen is nearly rejected", "{n} differ in case, spaces or punctuation alone, so the label teaches those.",
-        0.005, 0.05,
+        "Chosen is nearly rejected", "In {n} the sides differ in case, spaces or end punctuation alone: the label "
+        "teaches those.", 0.005, 0.05,
     ),
     "contradiction": Defect(
-        "Contradictions", "{n} are ranked the other way round in another row: the two cancel at best.", 0, 0.01
+        "Contradictions", "In {n} another row ranks the same answers the other way: the two cancel at best.", 0, 0.01
     ),
     "contaminated": Defect(
-        "Contamination", "{n} share a run of 13 words with the set they were checked against: scores on it are void.",
+        "Contamination", "In {n} a run of 13 words is in the set they were checked against: scores on it are void.",
         0, 0,
     ),
-    "empty_prompt": Defect("Empty prompts", "{n} have no prompt.", 0, 0.01),
-    "empty_chosen": Defect("Empty chosen answers", "{n} prefer silence: models learn to stop at once.", 0, 0.005),
-    "empty_rejected": Defect(
-        "Empty rejected answers", "{n} have an empty rejected answer: any text wins there.", 0, 0.01
+    "empty_prompt": Defect("Empty prompts", "In {n} there is no prompt.", 0, 0.01),
+    "empty_chosen": Defect(
+        "Empty chosen answers", "In {n} silence is preferred: models learn to stop at once.", 0, 0.005
     ),
+    "empty_rejected": Defect("Empty rejected answers", "In {n} any text wins, for the other one is empty.", 0, 0.01),
     "truncated_chosen": Defect(
-        "Cut-off chosen answers", "{n} prefer an answer that seems cut off: models learn to stop in mid-sentence.",
+        "Cut-off chosen answers", "In {n} the chosen answer seems cut off: models learn to stop in mid-sentence.",
         0.01, 0.10,
     ),
     "truncated_rejected": Defect(
-        "Cut-off rejected answers", "{n} reject an answer that seems cut off: completeness can be what is learnt.",
+        "Cut-off rejected answers", "In {n} the rejected answer seems cut off: completeness can be what is learnt.",
         0.02, 0.25, drop=False,
     ),
     "leaked_marker": Defect(
-        "Leaked markers", "{n} carry marks of how the data was made (reviser or judge markers).", 0, 0.01
+        "Leaked markers", "In {n} there are marks of how the data was made (of a reviser or a judge).", 0, 0.01
     ),
     "template_token": Defect(
-        "Template tokens", "{n} carry tokens of a chat template as text: a trainer's template adds its own.", 0, 0.01
+        "Template tokens", "In {n} tokens of a chat template stand as text: a trainer's template adds its own.", 0, 0.01
     ),
     "refusal_chosen": Defect(
-        "Refusals preferred", "{n} prefer a refusal. Right for harmful prompts; look whether these are.",
+        "Refusals preferred", "In {n} a refusal is preferred. Right for harmful prompts; look whether these are.",
         0.05, NEVER, drop=False,
     ),
-    "pii": Defect("Personal data", "{n} contain what looks like addresses, phone or card numbers.", 0, NEVER),
-    "secret": Defect("Secrets", "{n} contain what looks like keys or passwords: models repeat them.", ALWAYS, 0),
+    "pii": Defect("Personal data", "In {n} there is what looks like addresses, phone or card numbers.", 0, NEVER),
+    "secret": Defect("Secrets", "In {n} there is what looks like keys or passwords: models repeat them.", ALWAYS, 0),
     "duplicate_prompt": Defect(
-        "Prompts that come again", "{n} have a prompt of an earlier row: split by prompt, or the held-out part leaks.",
+        "Prompts that come again", "In {n} the prompt has come before: split by prompt, or held-out parts leak.",
         0.5, NEVER, drop=False,
     ),
-    "duplicate_pair": Defect("Pairs that come again", "{n} repeat an earlier pair and count twice.", 0.01, 0.2),
+    "duplicate_pair": Defect("Pairs that come again", "In {n} an earlier pair is back and counts twice.", 0.01, 0.2),
     "near_duplicate_prompt": Defect(
-        "Prompts nearly alike", "{n} have a prompt much like an earlier one.", 0.5, NEVER, drop=False
+        "Prompts nearly alike", "In {n} the prompt is much like an earlier one.", 0.5, NEVER, drop=False
     ),
-    "near_duplicate_pair": Defect("Pairs nearly alike", "{n} are much like an earlier pair.", 0.05, 0.5),
+    "near_duplicate_pair": Defect("Pairs nearly alike", "In {n} the pair is much like an earlier one.", 0.05, 0.5),
 }
 """What each hygiene flag means for who trains on the data, and from which share of the pairs on it matters. The
 shares are judgement: one in a hundred is above the label noise that losses for noisy labels assume least (0.1 is

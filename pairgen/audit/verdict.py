@@ -91,22 +91,24 @@ def _overlap(audit: DatasetAudit, jaccard: Stat) -> Weighed:
             "so what differs is mostly what was meant to."
         )
         return Weighed(jaccard.mean, Finding("good", "Contrast is focused", text))
+    edits = named(audit.contrast, "levenshtein")
+    short = edits is not None and edits.mean < limits.SHORT
+    because = " These answers are far shorter than the paper's, which lowers it too." if short else ""
     if jaccard.high < limits.FAR:
         text = (
             f"{said}, below the least contrastive set of the paper ({least.name}, {hundred(least.jaccard)}) with "
             "any tokenizer: two answers that share little differ in everything at once, and the label says too "
-            "little about what made one better."
+            f"little about what made one better.{because}"
         )
-        return Weighed(1 - jaccard.mean, filtered(audit, "warn", "Little in common", text, "jaccard", 0.1, None))
+        level: Level = "note" if short else "warn"
+        return Weighed(1 - jaccard.mean, filtered(audit, level, "Little in common", text, "jaccard", 0.1, None))
+    within = least.jaccard <= jaccard.mean <= clair.jaccard
     text = (
-        f"{said}, within the sets of the paper ({hundred(least.jaccard)} {least.name} to "
-        f"{hundred(clair.jaccard)} {clair.name}). A tokenizer alone moves it by a factor of {limits.SLACK:.1f}."
+        f"{said}, {'among' if within else 'not clearly outside'} the sets of the paper ({hundred(least.jaccard)} "
+        f"{least.name} to {hundred(clair.jaccard)} {clair.name}); a tokenizer alone moves it by a factor of "
+        f"{limits.SLACK:.1f}.{because}"
     )
     return Weighed(0.1, Finding("note", "Contrast is ordinary", text))
-
-
-
-
 
 
 def _scores(audit: DatasetAudit) -> Iterator[Weighed]:
@@ -165,7 +167,7 @@ def _groups(audit: DatasetAudit) -> Iterator[Weighed]:
         return
     gap, name, stat = max(found, key=lambda one: one[0])
     text = (
-        f"{len(found)} of {len(audit.groups)} groups differ from the whole; the farthest is {name or 'unnamed'} with "
+        f"Of {len(audit.groups)} groups {len(found)} stand apart from the whole, farthest {name or 'unnamed'} with "
         f"Jaccard {hundred(stat.mean)} [{hundred(stat.low)}, {hundred(stat.high)}] against {hundred(whole.mean)} "
         f"({count(stat.n)} pairs). Means over all of them describe none."
     )

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LINES = ("-", "--", ":", "-.")
+NAME = 26
+"""Characters of a dataset's name in a chart: two fit side by side."""
+
+SIDES = ("chosen longer", "equal", "rejected longer")
 POINTS = 4000
 """Points of one scatter chart, all datasets together: about 300 kB of page."""
 
@@ -37,7 +41,7 @@ def overlaid(name: str, drawn: Mapping[str, Histogram], x_label: str) -> Markup:
             colour = SERIES[at % len(SERIES)]
             axes.stairs(heights, edges, fill=True, color=colour, alpha=0.14, linewidth=0)
             axes.stairs(
-                heights, edges, color=colour, label=label_of(who), linewidth=1.6, linestyle=LINES[at % len(LINES)]
+                heights, edges, color=colour, label=label_of(who, NAME), linewidth=1.6, linestyle=LINES[at % len(LINES)]
             )
         if geometric:
             axes.set_xscale("log", base=2)
@@ -116,7 +120,7 @@ def scattered(name: str, drawn: Mapping[str, Scatter], scale: float = 100.0) -> 
         for at, (who, points) in enumerate(drawn.items()):
             step = max(1, -(-len(points.x) // each))
             axes.plot(
-                [scale * x for x in points.x[::step]], points.y[::step], linestyle="none", label=label_of(who),
+                [scale * x for x in points.x[::step]], points.y[::step], linestyle="none", label=label_of(who, NAME),
                 marker=MARKS[at % len(MARKS)], markersize=3, markeredgewidth=0, alpha=0.45,
                 color=SERIES[at % len(SERIES)],
             )
@@ -153,7 +157,7 @@ def intervals(name: str, drawn: Mapping[str, Mapping[str, Bias]], order: Sequenc
                 [bias.auc for _, bias in places], [place + gap * (at - (len(drawn) - 1) / 2) for place, _ in places],
                 xerr=[[max(0.0, b.auc - b.low) for _, b in places], [max(0.0, b.high - b.auc) for _, b in places]],
                 linestyle="none", marker=MARKS[at % len(MARKS)], markersize=4.5, elinewidth=1.2, capsize=2,
-                color=SERIES[at % len(SERIES)], label=label_of(who),
+                color=SERIES[at % len(SERIES)], label=label_of(who, NAME),
             )
         axes.set_yticks(range(len(order)), [label_of(titles[feature]) for feature in order])
         axes.set_ylim(len(order) - 0.4, -0.6)
@@ -170,6 +174,35 @@ def intervals(name: str, drawn: Mapping[str, Mapping[str, Bias]], order: Sequenc
     )
     height = 1.3 + 0.2 * len(order) * max(1.3, 0.8 * len(drawn))
     return draw(name, f"AUC of style features. {said}", paint, (SIZE[0], height))
+
+
+def sides(name: str, drawn: Mapping[str, Bias]) -> Markup:
+    """Which side has more, as shares of the pairs: a bar for each dataset, chosen on the left."""
+    shares = {who: [100 * part / sum(_parts(bias)) for part in _parts(bias)] for who, bias in drawn.items()}
+
+    def paint(axes: "Axes") -> None:
+        left = [0.0] * len(shares)
+        for at, (side, colour) in enumerate(zip(SIDES, (SERIES[0], SERIES[4], SERIES[1]), strict=True)):
+            widths = [parts[at] for parts in shares.values()]
+            axes.barh(range(len(shares)), widths, left=left, height=0.6, label=side, color=colour)
+            left = [a + b for a, b in zip(left, widths, strict=True)]
+        axes.axvline(50, color=INK, linewidth=0.8, linestyle="--")
+        axes.set_yticks(range(len(shares)), [label_of(who, NAME) for who in shares])
+        axes.set_ylim(len(shares) - 0.4, -0.6)
+        axes.set_xlim(0, 100)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("share of the pairs, %")
+        axes.figure.legend(loc="outside upper left", ncols=3, fontsize=9)
+
+    said = "; ".join(
+        f"{one_line(who, 60)}: " + ", ".join(f"{side} {part:.1f} %" for side, part in zip(SIDES, parts, strict=True))
+        for who, parts in shares.items()
+    )
+    return draw(name, f"Which side is longer. {said}", paint, (SIZE[0], 1.3 + 0.4 * len(shares)))
+
+
+def _parts(bias: Bias) -> tuple[int, int, int]:
+    return bias.chosen_more, bias.equal, bias.rejected_more
 
 
 def _finish(axes: "Axes", x_label: str, y_label: str, series: int) -> None:

@@ -1,13 +1,12 @@
 """The figures of an audit: which chart is drawn from which part of the summary, with n in every caption."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from markupsafe import Markup
 
-from pairgen.audit.summary import Bias, Histogram
-from pairgen.report.audit_charts import beyond, intervals, overlaid, scattered
+from pairgen.audit.summary import Histogram
+from pairgen.report.audit_charts import NAME, beyond, intervals, overlaid, scattered, sides
 from pairgen.report.audit_rows import Datasets
-from pairgen.report.charts import Bars, bar_chart
 from pairgen.report.html import EMPTY, figure, figures
 from pairgen.report.measures import HUNDREDFOLD, length_bias, names, pairs_of, unlike
 from pairgen.report.numbers import count
@@ -16,11 +15,8 @@ from pairgen.report.text import one_line
 LENGTHS = ("len_diff", "len_ratio", "chosen_chars", "rejected_chars")
 """Distributions that are shown where length is spoken of."""
 
-SIDES: dict[str, Callable[[Bias], int]] = {
-    "chosen longer": lambda bias: bias.chosen_more,
-    "rejected longer": lambda bias: bias.rejected_more,
-    "equal": lambda bias: bias.equal,
-}
+FEATURES = 12
+"""Features in the chart of style; the table has them all."""
 
 
 def _histograms(datasets: Datasets, name: str) -> dict[str, Histogram]:
@@ -64,12 +60,8 @@ def _longer(datasets: Datasets) -> Markup:
     found = {who: b for who, d in zip(unlike(datasets), datasets, strict=True) if (b := length_bias(d))}
     if not found:
         return EMPTY
-    layers = [
-        Bars(label, tuple(100 * part(b) / pairs_of(b) for b in found.values())) for label, part in SIDES.items()
-    ]
     n = each({who: pairs_of(bias) for who, bias in found.items()})
-    chart = bar_chart("longer", list(found), layers, "dataset", "share of the pairs, %")
-    return figure(chart, f"Which side is longer ({n}).")
+    return figure(sides("longer", found), f"Which side is longer ({n}).")
 
 
 def style(datasets: Datasets) -> Markup:
@@ -83,11 +75,13 @@ def style(datasets: Datasets) -> Markup:
         return EMPTY
     order.sort(key=lambda name: -max(abs(b[name].auc - 0.5) for b in found.values() if name in b))
     n = each({who: max(map(pairs_of, biases.values())) for who, biases in found.items()})
-    return figures([figure(intervals("style", found, order), f"Features of style ({n}).")])
+    chart = intervals("style", found, order[:FEATURES])
+    most = f"The {FEATURES} features farthest from 0.50" if len(order) > FEATURES else "Features of style"
+    return figures([figure(chart, f"{most} ({n}).")])
 
 
 def each(sizes: Mapping[str, int]) -> str:
     """`river n = 3,000, stones n = 1,200`; of one dataset `n = 3,000`."""
     if len(sizes) == 1:
         return f"n = {count(next(iter(sizes.values())))}"
-    return ", ".join(f"{one_line(who, 40)} n = {count(n)}" for who, n in sizes.items())
+    return ", ".join(f"{one_line(who, NAME)} n = {count(n)}" for who, n in sizes.items())

@@ -47,11 +47,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A titled table; `lead` says how to read it."""
+    """A titled table; `lead` says how to read it. A terminal shows the first `few` rows."""
 
     title: str
     lead: str
     rows: tuple[Row, ...]
+    few: int = 24
 
 
 EMPTY = Cell(NONE)
@@ -67,9 +68,9 @@ def blocks(datasets: Datasets) -> list[Block]:
         Block("Label without reading", "Right answers of two judges that do not read; a coin has 50 %.",
               _judges(datasets)),
         Block("Style", "AUC [95 % interval]: the chance that chosen has more of it; 0.50 says nothing about the label. "
-              "Below it the pairs in which chosen has more, and in which rejected has more.", _biases(datasets)),
+              "Below it the pairs in which chosen has more, and in which rejected has more.", _biases(datasets), 8),
         Block("Weights", "What a classifier of style goes by: standardised weights, positive where chosen has more.",
-              _weights(datasets)),
+              _weights(datasets), 6),
         Block("Hygiene", "Pairs, and their share.", _rates(datasets, lambda d: d.hygiene)),
         Block("Under the model", "Mean [95 % interval]; below it median, and from the 10th to the 90th percentile.",
               _stats(datasets, lambda d: d.model) + _rates(datasets, lambda d: d.model_rates)),
@@ -85,7 +86,7 @@ def stat_cell(stat: Stat | None, pairs: int) -> Cell:
         return EMPTY
     text = shown(stat)
     interval = "" if text.interval == NONE else f" {text.interval}"
-    few = f" · n {count(stat.n)}" if stat.n != pairs else ""
+    few = f"\nn {count(stat.n)}" if stat.n != pairs else ""
     return Cell(text.mean + interval, f"{text.median} · {text.spread}{few}")
 
 
@@ -164,11 +165,12 @@ def _bias_cell(bias: Bias | None) -> Cell:
 def _weights(datasets: Datasets) -> tuple[Row, ...]:
     """The features that any dataset's classifier leans on most, strongest first."""
     found = [dict(d.predictability.weights) if d.predictability else {} for d in datasets]
+    called = {bias.name: bias.label for dataset in datasets for bias in dataset.biases}
     every = {name for weights in found for name in weights}
     order = sorted(every, key=lambda name: -max(abs(weights.get(name, 0.0)) for weights in found))[:WEIGHTS]
     return tuple(
         Row(
-            name.replace("_", " "),
+            called.get(name, name.replace("_", " ")),
             tuple(Cell(f"{weights[name]:+.2f}") if name in weights else EMPTY for weights in found),
         )
         for name in order

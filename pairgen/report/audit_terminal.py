@@ -48,7 +48,7 @@ class AuditView:
 def _verdict(dataset: DatasetAudit) -> Iterator[RenderableType]:
     yield Text.assemble(
         (one_line(dataset.name), "bold"),
-        f"  {count(dataset.pairs)} pairs of {count(dataset.rows)} rows, read as {one_line(dataset.format)}",
+        f"  {count(dataset.pairs)} pairs of {count(dataset.rows)} rows, read as {one_line(dataset.format, 300)}",
     )
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=1)
@@ -70,10 +70,11 @@ def _block(block: Block, datasets: Datasets) -> Iterator[RenderableType]:
     table.add_column(Text(one_line(block.title)), overflow="fold", ratio=None, max_width=LABEL + 8)
     for dataset in datasets:
         table.add_column(Text(one_line(dataset.name, 40)), justify="right", overflow="fold")
-    for row in block.rows:
+    for row in block.rows[: block.few]:
         table.add_row(Text(one_line(row.label, 60)), *(_cell(cell.main, cell.detail) for cell in row.cells))
     yield table
-    yield Text(visible(block.lead), "dim")
+    left = len(block.rows) - block.few
+    yield Text(visible(block.lead) + (f" The HTML report has {left} more." if left > 0 else ""), "dim")
     yield Text()
 
 

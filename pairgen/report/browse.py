@@ -4,6 +4,7 @@ Every pair carries a class for each filter's value, `f0-2` the third of the firs
 pairs that lack the class of a checked button. Classes and rules are made of numbers only, never of text.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -32,16 +33,17 @@ JACCARD = ((0.2, "under 20"), (0.4, "20 to 40"), (0.6, "40 to 60"), (float("inf"
 LONGER = ((0.9, "chosen longer"), (1.1, "about equal"), (float("inf"), "rejected longer"))
 """Upper ends of length ratios, rejected by chosen, and what such pairs are called."""
 
-BANDS = {name: place for bands in (JACCARD, LONGER) for place, (_, name) in enumerate(bands)}
+BANDS = {name: place for bands in (JACCARD, LONGER) for place, (_, name) in enumerate(bands)} | {"unknown": 9}
 """Bands keep their order; other values are sorted as words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A pair with the dataset it is of, and its place there."""
+    """A pair with its dataset's place and name, and why it is shown in words."""
 
     dataset: int
     name: str
+    why: str
     example: Example
 
 
@@ -68,7 +70,7 @@ def browser(datasets: Sequence[DatasetAudit]) -> Browser:
         return Browser(EMPTY, "")
     facets: list[tuple[str, Callable[[Shown], str]]] = [
         ("Dataset", lambda pair: f"{pair.dataset + 1}. {one_line(pair.name, 40)}"),
-        ("Why it is here", lambda pair: one_line(pair.example.why, 40)),
+        ("Why it is here", lambda pair: one_line(pair.why, 40)),
         ("Group", lambda pair: one_line(pair.example.group, 40) or "(no group)"),
         ("Jaccard ×100", lambda pair: _band(pair.example.jaccard, JACCARD)),
         ("Length", lambda pair: _band(pair.example.length_ratio, LONGER)),
@@ -95,9 +97,11 @@ def _in_turn(datasets: Sequence[DatasetAudit]) -> list[Shown]:
     ranks: Counter[tuple[int, str]] = Counter()
     ordered: list[tuple[int, Shown]] = []
     for at, dataset in enumerate(datasets):
+        called = {rate.name: rate.label for rate in dataset.hygiene}
         for example in dataset.examples:
+            why = called.get(example.why, example.why.replace("_", " "))
             ranks[at, example.why] += 1
-            ordered.append((ranks[at, example.why], Shown(at, dataset.name, example)))
+            ordered.append((ranks[at, example.why], Shown(at, dataset.name, why, example)))
     return [pair for _, pair in sorted(ordered, key=lambda one: one[0])]
 
 
@@ -115,10 +119,10 @@ def _pair(pair: Shown, classes: Sequence[str], several: bool, unfolded: bool) ->
     facts = [
         one_line(pair.name, 40) if several else "", f"row {count(one.row)}", one_line(one.group, 40),
         f"Jaccard {plain_number(100 * one.jaccard, 1)}", f"Levenshtein {count(one.levenshtein)}",
-        f"length ×{plain_number(one.length_ratio, 2)}",
+        f"length ×{plain_number(one.length_ratio, 2)}" if math.isfinite(one.length_ratio) else "",
     ]
     return render(
-        "pair.html", classes=" ".join(classes), why=one_line(one.why, 60), facts=[fact for fact in facts if fact],
+        "pair.html", classes=" ".join(classes), why=one_line(pair.why, 60), facts=[fact for fact in facts if fact],
         prompt=one_line(one.prompt, PROMPT) or "(empty prompt)", whole=verbatim(one.prompt),
         diff=word_diff(one.chosen, one.rejected), unfolded=unfolded,
     )

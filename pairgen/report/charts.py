@@ -110,6 +110,6 @@ def _points(line: Line, most: int = 20) -> str:
     return ", ".join(f"{x:g} → {y:.4g}" for x, y in list(zip(line.x, line.y, strict=True))[::step])
 
 
-def label_of(text: str) -> str:
+def label_of(text: str, limit: int = 44) -> str:
     """A label of one line; matplotlib would hide one that starts with an underscore."""
-    return one_line(f" {text}" if text.startswith("_") else text, 44) if text.strip("_") else "·"
+    return one_line(f" {text}" if text.startswith("_") else text, limit) if text.strip("_") else "·"

@@ -12,6 +12,9 @@ HUNDREDFOLD = frozenset({
 })
 """Shares that are shown times 100, as the paper shows Jaccard."""
 
+FIXED = dict.fromkeys(HUNDREDFOLD, 1) | {"len_ratio": 2}
+"""Decimals of measures that are read across datasets and groups."""
+
 LENGTH = ("chars", "length", "words")
 """What the bias of length may be called, the preferred name first."""
 
@@ -38,8 +41,8 @@ def shown(stat: Stat) -> Shown:
         times * value for value in (stat.low, stat.high, stat.mean, stat.median, stat.p10, stat.p90)
     )
     fine, coarse = _digits(mean, low, high), _digits(median, p10, p90)
-    if times > 1:
-        fine = coarse = 1
+    if stat.name in FIXED:
+        fine = coarse = FIXED[stat.name]
     interval = NONE if math.isnan(low) else f"[{plain_number(low, fine)}, {plain_number(high, fine)}]"
     return Shown(
         plain_number(mean, fine), interval, plain_number(median, coarse),

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pairgen.cli.bestof import bestof
 from pairgen.cli.options import AsJson, Budget, Prices, command_line
 
 SUITES = "A benchmark: pairgen eval --list names them."
@@ -99,6 +100,9 @@ def _engine(use: str, model: str | None, base_url: str | None, prices: Path | No
 
     given = {"model": model, "base_url": base_url, "prices": str(prices) if prices and use == "openai" else None}
     return {"use": use, **there(given)}
+
+
+app.command("bestof")(bestof)
 
 
 @app.command("rescore")

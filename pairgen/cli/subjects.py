@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pairgen.engine import EngineConfig
+    from pairgen.evals.rewards import Scorer
     from pairgen.loop.assess import Marking
 
 OPTIONS = {
@@ -22,8 +23,8 @@ def subject(who: dict[str, Any], engine: dict[str, Any]) -> "EngineConfig | Mark
     named = [option for key, option in OPTIONS.items() if who.get(key)] + (["--model"] if engine.get("model") else [])
     if len(named) > 1:
         raise UsageError(f"{' and '.join(named)}: one is evaluated at a time; give one of them")
-    if who.get("policy") is None and (who.get("reference") or who.get("implicit")):
-        raise UsageError("--reference and --implicit go with --policy, the model whose own preference is measured")
+    if who.keys() & {"reference", "implicit"}:
+        return _scored(who)
     found = next((key for key in OPTIONS if who.get(key)), None)
     return _judge(engine) if found is None else MARKINGS[found](who)
 
@@ -39,28 +40,31 @@ def _judge(tree: dict[str, Any]) -> "EngineConfig":
     return found
 
 
-def _reward_model(who: dict[str, Any]) -> "Marking":
-    from pairgen.cli.options import model_at
-    from pairgen.evals.rewards import Rewards
-
-    return _scored(Rewards(model_at(who["reward_model"])))
-
-
-def _policy(who: dict[str, Any]) -> "Marking":
+def scorer_of(who: dict[str, Any]) -> "Scorer":
+    """The scoring model named. Raises UsageError before anything heavy is imported."""
     from pairgen.cli.options import model_at
     from pairgen.errors import UsageError, nearest
-    from pairgen.evals.rewards import Implicit
 
+    if who.get("policy") is None and (who.get("reference") or who.get("implicit")):
+        raise UsageError("--reference and --implicit go with --policy, the model whose own preference is measured")
+    if "reward_model" in who:
+        folder = model_at(who["reward_model"])
+        from pairgen.evals.rewards import Rewards
+
+        return Rewards(folder)
     reference, rule = who.get("reference"), who.get("implicit")
     if reference and rule not in (None, "sum"):
         raise UsageError(f"--implicit {rule}: with --reference it is always the sum of log-ratios")
     if rule not in (None, "sum", "average", "norm"):
         raise UsageError(f"--implicit {rule!r}: {nearest(rule, ['sum', 'average', 'norm'])}")
-    where = model_at(reference) if reference else None
-    return _scored(Implicit(model_at(who["policy"]), where, rule or ("sum" if reference else "norm")))
+    policy, where = model_at(who["policy"]), model_at(reference) if reference else None
+    from pairgen.evals.rewards import Implicit
+
+    return Implicit(policy, where, rule or ("sum" if reference else "norm"))
 
 
-def _scored(scorer: Any) -> "Marking":
+def _scored(who: dict[str, Any]) -> "Marking":
+    scorer = scorer_of(who)
     from pairgen.evals.rewards import score_rows
     from pairgen.loop.assess import Marking
 
@@ -100,5 +104,5 @@ def _baseline(who: dict[str, Any]) -> "Marking":
     return Marking(name, {"baseline": name}, lambda items: rows(items).get(name, []))
 
 
-MARKINGS = {"reward_model": _reward_model, "policy": _policy, "classifier": _classifier, "command": _command,
+MARKINGS = {"reward_model": _scored, "policy": _scored, "classifier": _classifier, "command": _command,
             "baseline": _baseline}

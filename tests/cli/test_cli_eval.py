@@ -172,7 +172,8 @@ def test_commands_and_baselines_are_evaluated_too(cli: Cli, data: Path, tmp_path
 def test_a_judge_that_cannot_be_read_is_said_plainly(cli: Cli, data: Path, tmp_path: Path) -> None:
     """Complete, and yet nothing to be read: every number is there, exit code 3, one line."""
     out = tmp_path / "out"
-    vague = ("pairs", "--path", data, "--engine", "scripted", "--set", "engine.default=Both are nice.", "--out", out, "-q")
+    vague = ("pairs", "--path", data, "--engine", "scripted", "--set", "engine.default=Both are nice.", "--out", out,
+             "-q")
     said = cli(*vague)
     assert said.code == 3
     assert "complete, but 100% of the replies hold no verdict that can be read (limit 50%)" in said.line

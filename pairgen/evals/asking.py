@@ -24,6 +24,8 @@ from pairgen.stage import row_seed
 Way = Literal["text", "logits", "ratings"]
 LIKELIEST = 20
 """First tokens whose probabilities are asked for: the most that hosted APIs give."""
+LEAST = 0.1
+"""The probability that letters must have, all together, for one of them to be a verdict."""
 WORD = re.compile(r"^\W*([A-D])\W*$")
 
 
@@ -97,9 +99,10 @@ class JudgedBenchmark(SampledBenchmark[I]):
 
     def _mark(self, item: I, mode: str, view: View, sample: int, reply: Completion) -> EvalReply:
         found = read_view(view, reply)
+        derived = self.derivation(item, reply.text) if view.way == "text" else None
         return EvalReply(
             mode, view.order, sample, reply.text, found.answer, found.status, view.gold, reply.completion_tokens,
-            self.derivation(item, reply.text), found.confidence,
+            derived, found.confidence,
         )
 
 
@@ -178,20 +181,23 @@ def read_odds(first: Sequence[tuple[str, float]] | None) -> Read:
         raise UsageError("the engine gave no log-probabilities, which `verdict: logits` reads; use `verdict: text`")
     odds = letter_odds(first)
     if not odds:
-        return Read(None, "none")
+        return Read(None, "elsewhere" if first else "none")
     best = max(odds.values())
     leaders = [letter for letter, odd in odds.items() if odd == best]
     return Read(leaders[0], "ok", best) if len(leaders) == 1 else Read(TIE, "tie", best)
 
 
 def letter_odds(first: Iterable[tuple[str, float]]) -> Mapping[str, float]:
-    """The probability of each letter among the letters, whatever blanks or brackets a token has around it."""
+    """The probability of each letter among the letters, whatever blanks or brackets a token has around it.
+
+    {} where all letters together are less likely than `LEAST`: the judge is about to say something else.
+    """
     found: dict[str, float] = {}
     for text, logprob in first:
         if match := WORD.match(text):
             found[match.group(1)] = found.get(match.group(1), 0.0) + math.exp(logprob)
     total = math.fsum(found.values())
-    return {letter: odd / total for letter, odd in found.items()} if total > 0 else {}
+    return {letter: odd / total for letter, odd in found.items()} if total >= LEAST else {}
 
 
 def check_way(prompt: PromptFile, way: Way, votes: int, opening: str) -> None:

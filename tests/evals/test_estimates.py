@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pairgen.errors import UsageError
-from pairgen.evals.benchmark import Estimate, bootstrap_difference, estimate, estimate_clustered
+from pairgen.evals.benchmark import (
+    Estimate,
+    EvalItem,
+    bootstrap_difference,
+    estimate,
+    estimate_clustered,
+    estimate_rows,
+)
 
 finite = st.floats(-100, 100)
 
@@ -103,3 +110,18 @@ def test_bootstrap_does_not_depend_on_the_order_of_items_but_on_the_seed() -> No
 def test_bootstrap_of_nothing_says_so() -> None:
     with pytest.raises(UsageError, match="share no scored item"):
         bootstrap_difference({"a": 1}, {"b": 1})
+
+
+def test_pairs_of_a_prompt_are_a_unit_and_the_unscored_are_counted_one_by_one() -> None:
+    """Prompt p has 1 and nothing, q has 0 and 1: two units of mean 2/3, and one row without a value."""
+    rows = [EvalItem(str(i), "", "", (), (), cluster=name) for i, name in enumerate("ppqq")]
+    values = {"0": 1.0, "1": None, "2": 0.0, "3": 1.0}
+    found = estimate_rows(rows, lambda row: [values[row.id]])
+    assert (found.mean, found.n, found.unscored) == (pytest.approx(2 / 3), 2, 1)
+
+
+@given(st.lists(st.one_of(st.none(), finite), max_size=20))
+def test_rows_without_a_prompt_are_units_of_their_own(values: list[float | None]) -> None:
+    rows = [EvalItem("same id", "", "", (), ()) for _ in values]
+    given_values = iter(values)
+    assert estimate_rows(rows, lambda row: [next(given_values)]) == estimate(values)

@@ -125,7 +125,7 @@ def test_the_letter_is_asked_for_and_its_probability_read() -> None:
     assert first.messages[-1] == Message("assistant", "[[")
     top = (("A", math.log(0.3)), (" A", math.log(0.3)), ("[[B", math.log(0.2)), ("The", math.log(0.2)))
     row = read(benchmark, ITEM, say("A", top, "length"), say("B", (("b", 0.0),), "length"))
-    assert [(r.answer, r.status) for r in row.replies] == [("A", "ok"), (None, "none")]
+    assert [(r.answer, r.status) for r in row.replies] == [("A", "ok"), (None, "elsewhere")]
     assert row.replies[0].confidence == pytest.approx(0.75)
     assert benchmark.metrics([row])["logit_accuracy"].mean == 0
 
@@ -151,7 +151,8 @@ def test_an_engine_without_probabilities_is_named() -> None:
 
 def test_letters_share_what_there_is() -> None:
     assert letter_odds([("The", -1.0)]) == {}
-    assert letter_odds([("A", -800.0), ("B", -800.0)]) == {}
+    assert letter_odds([("A", math.log(0.06)), ("B", math.log(0.03)), ("The", math.log(0.9))]) == {}
+    assert letter_odds([("A", math.log(0.08)), ("B", math.log(0.04))]) == pytest.approx({"A": 2 / 3, "B": 1 / 3})
     assert letter_odds([("A", -1.0), ("(B)", -1.0)]) == {"A": 0.5, "B": 0.5}
 
 

@@ -106,10 +106,10 @@ class OpenAIConfig(EngineConfig):
         return self.batch_size if self.batch else self.concurrency
 
     def check(self) -> None:
-        """The key must be set, where one is needed. What speaks HTTP begins to load beside other work."""
+        """The key must be set, where one is needed, and in no option. What speaks HTTP loads beside other work."""
         key_env = key_for(self.base_url, self.api_key_env)
-        if key_env is not None:
-            read_key(key_env)
+        if key_env is not None and read_key(key_env) in self.model_dump_json():
+            raise UsageError(f"an option of the engine holds the key of {key_env}: options are kept with the run")
         if "aiohttp" not in sys.modules:  # half of its 0.13 s is reading certificates, which needs no interpreter
             Thread(target=import_module, args=("pairgen.engines._http",), name="warm-up").start()
 

@@ -203,7 +203,8 @@ def _explain(error: ValidationError, cls: type[BaseModel]) -> str:
     if first["type"] == "extra_forbidden":
         name = str(first["loc"][-1])
         return f"{place}: unknown key; {nearest(name, _fields_at(cls, first['loc'][:-1]))}{more}"
-    found = f", found {first['input']!r:.60}" if first["type"] != "missing" else ""
+    whole = first["type"] == "missing" or isinstance(first["input"], dict)  # a mapping may hold what is not to be shown
+    found = "" if whole else f", found {first['input']!r:.60}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{place}: {message[0].lower()}{message[1:]}{found}{more}"
 

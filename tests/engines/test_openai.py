@@ -227,6 +227,16 @@ def test_a_key_in_a_config_is_refused_and_not_repeated(fields):
     assert "api_key_env" in caught.value.errors()[0]["msg"]
 
 
+@pytest.mark.parametrize("fields", [{"model": KEY}, {"extra": {"user": f"me {KEY}"}}, {"prices": f"/tmp/{KEY}.yaml"}])
+def test_the_key_itself_is_found_wherever_it_stands_in_a_config(monkeypatch, fields):
+    """Nothing is written before the engine is checked."""
+    monkeypatch.setenv("FAKE_KEY", KEY)
+    config = ENGINE(**{"model": "m", "base_url": "http://127.0.0.1:9/v1", "api_key_env": "FAKE_KEY", **fields})
+    with pytest.raises(UsageError, match="holds the key of FAKE_KEY") as caught:
+        config.check()
+    assert KEY not in str(caught.value)
+
+
 def test_the_key_is_in_no_text_of_the_engine(opened_with):
     engine = opened_with()
     assert KEY not in repr(engine) + repr(engine.identity) + repr(ENGINE(model="m", api_key_env="FAKE_KEY"))

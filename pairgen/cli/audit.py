@@ -67,7 +67,7 @@ def audit(
         written = wanted.write(done, condition)
     found = _summary(done, time.monotonic() - began)
     wanted.report(found)
-    _show(found, [*written, *wanted.said()], as_json=json_)
+    _show(found, [*written, *wanted.said(quiet)], as_json=json_)
     _judge(gate, found)
 
 
@@ -137,9 +137,11 @@ class _Wanted:
 
             write_atomic(self._html, audit_report(found).encode("utf-8", "replace"))
 
-    def said(self) -> list[str]:
+    def said(self, quiet: bool) -> list[str]:
         """Where the report is, or how to get one."""
-        return [f"report: {self._html}" if self._html else "no report was written: --html audit.html writes one"]
+        if self._html is not None:
+            return [f"report: {self._html}"]
+        return [] if quiet else ["no report was written: --html audit.html writes one"]
 
 
 def _condition(text: str | None, out: Path | None, sample: int | None, options: "Options") -> "Condition | None":
@@ -190,7 +192,7 @@ def _show(found: "Audit", said: list[str], *, as_json: bool) -> None:
         from pairgen.report.audit_json import audit_json
 
         print(audit_json(found))
-        for line in said[:-1]:
+        for line in said:
             typer.echo(line, err=True)
         return
     from rich.console import Console

@@ -32,6 +32,8 @@ NEIGHBOURS = 4
 """Rows of a band that each row is compared with besides the band's first: the last ones before it."""
 WHOLES = ("prompt", "pair")
 _PACKED = BINS // 8
+COLUMNS = tuple(f"near_{name}_{place}" for name in WHOLES for place in range(_PACKED))
+"""What `signatures` makes: of use to `near` alone, so no filter need know of them."""
 _EMPTY = np.uint64(np.iinfo(np.uint64).max)
 _SIDES = tuple(np.uint64(k) for k in (0, 0x5851F42D4C957F2D, 0xB5026F5AA96619E9))
 _NEXT = np.uint64(0xD6E8FEB86659FD93)

@@ -152,3 +152,8 @@ def test_an_empty_table() -> None:
     assert near(measured([], MEASURES)).flags["near_duplicate_pair"].tolist() == []
     assert isinstance(shingles([]).hashes, np.ndarray)
     assert len(Kept({})) == 0
+
+
+def test_the_columns_of_signatures_are_named() -> None:
+    """`COLUMNS` are those that the measure makes."""
+    assert tuple(duplicates.signatures(columns([("p", "a", "b")]))) == duplicates.COLUMNS

@@ -11,8 +11,10 @@ from audit_tables import Kept, columns, measured
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pairgen.audit.duplicates import MEASURES as DUPLICATES
 from pairgen.audit.hygiene import FLAGS, MEASURES, has_marker, hygiene, is_cut_off, rates, repeats
 from pairgen.audit.stats import wilson
+from pairgen.audit.style import MEASURES as STYLE
 
 Pair = tuple[str, str, str]
 PROSE = "The quick brown fox jumps over the lazy dog and then goes home to sleep for a while. " * 3
@@ -106,6 +108,16 @@ def test_repeats_and_contradictions(pairs: list[Pair]) -> None:
             p == prompt and c == rejected and r == chosen and c != r for p, c, r in pairs
         )
         assert found["contradiction"][i] == against
+
+
+@given(st.lists(st.tuples(*[st.text(max_size=40)] * 3), max_size=4))
+def test_any_texts_can_be_measured(pairs: list[Pair]) -> None:
+    """Whatever the texts are, every measure of form gives a finite number or nan for each row."""
+    chunk = columns(pairs)
+    for measure in (*MEASURES, *STYLE, *DUPLICATES):
+        for name, values in measure(chunk).items():
+            assert len(values) == len(pairs), name
+            assert values.dtype in (np.float64, np.uint64)
 
 
 def test_rates_count_name_rows_and_have_intervals() -> None:

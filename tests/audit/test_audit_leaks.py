@@ -6,6 +6,8 @@ import string
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pairgen.audit.leaks import ROLES, SECRETS, TOKENS, personal, secrets, template_token
 
@@ -51,6 +53,15 @@ def test_personal_data(text: str, kind: str) -> None:
 def test_what_is_not_personal_data(text: str) -> None:
     """Reserved names, failed check digits, private addresses, dates, versions and plain numbers."""
     assert kinds(text) == []
+
+
+@given(st.text(st.one_of(st.sampled_from(list("0123456789.- +()@aZ\n٣१²½sk_:")), st.characters()), max_size=80))
+def test_any_text_can_be_looked_at(text: str) -> None:
+    """Digits of other scripts, half surrogates, nulls: whatever is found is in the text."""
+    for found in (*personal(text), *secrets(text)):
+        assert found.text in text
+    for digits in (True, False):
+        assert set(personal(text, digits)) <= set(personal(text))
 
 
 def test_secrets_by_shape() -> None:

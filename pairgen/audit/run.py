@@ -28,12 +28,13 @@ HISTOGRAM_BINS = 48
 @dataclass(frozen=True, slots=True)
 class Options:
     """How an audit is made. `workers` are the cores there are, `spill` where the numbers of rows are kept
-    meanwhile; both change no number."""
+    meanwhile; both change no number. `also` are further measures for the workers."""
 
     tokenizer: str = tokens.DEFAULT
     seed: int = 0
     workers: int | None = None
     spill: Path | None = None
+    also: tuple[Measure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ def measures(options: Options) -> tuple[Measure, ...]:
         contrast.scores,
         *style.MEASURES,
         *hygiene.MEASURES,
+        *options.also,
     )
 
 

@@ -41,6 +41,8 @@ SECRETS: dict[str, re.Pattern[str]] = {
     "eyJ": re.compile(r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}"),
     "PRIVATE KEY": re.compile(r"-----BEGIN (?:[A-Z]{2,10} ){0,2}PRIVATE KEY(?: BLOCK)?-----\s{0,4}[A-Za-z0-9+/=]{20}"),
 }
+SPEAKERS: tuple[str, ...] = ("Assistant:", "Human:", "ASSISTANT:")
+"""What an answer begins with when its own turn's mark was left in."""
 _DIVIDED = ("sk-", "AIza", "glpat-")
 TOKENS: dict[str, tuple[str, ...]] = {
     # by what they have in common: a text without that has none of them
@@ -115,6 +117,8 @@ def template_token(prompt: str, answers: tuple[str, ...]) -> str | None:
     said = "\0".join(answers)
     if ":" in said and (role := next((mark for mark in ROLES if mark in said), None)):
         return role.strip()
+    if spoken := next((name for name in SPEAKERS for answer in answers if answer.lstrip().startswith(name)), None):
+        return spoken
     return _struck(whole)
 
 

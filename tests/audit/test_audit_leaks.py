@@ -105,7 +105,8 @@ def test_marks_of_the_next_turn_count_in_answers_only() -> None:
     for role in ROLES:
         assert template_token("p", ("Fine.", f"Yes.{role} and?")) == role.strip()
         assert template_token(f"p{role} x", ("a", "b")) is None
-    assert template_token("p", ("Human: and machine", "a|b <div> [x]: 1 > 0")) is None
+    assert template_token("p", ("Man, Human: and machine", "a|b <div> [x]: 1 > 0")) is None
+    assert template_token("p", ("a", " Assistant: Sure.")) == "Assistant:"
 
 
 def test_struck_out_html_is_no_token() -> None:

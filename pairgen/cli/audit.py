@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,7 @@ import typer
 from pairgen.cli.options import AsJson, columns_of, command_line
 
 if TYPE_CHECKING:
+    from pairgen.audit.contamination import Overlap
     from pairgen.audit.filter import Condition
     from pairgen.audit.gate import Gate
     from pairgen.audit.read import Source
@@ -23,6 +24,7 @@ DATA = "A pairgen run, step or shard, a JSONL, JSON, CSV, Parquet or Arrow file,
 COLUMNS = "Which column plays a part: prompt=question,chosen=better."
 CHOSEN = "Instead of DATASET: a file of better answers, joined on the prompt with those of --rejected."
 TOKENIZER = "Tokens for Jaccard: words, whitespace, characters, bytes, or any Hugging Face tokenizer."
+AGAINST = "A set that must not be in the data, such as a benchmark: shared runs of 13 words. As often as needed."
 HTML = "Write the report as one HTML file; into a folder as audit-NAME.html. Nothing is written without it."
 ROWS = "Write the numbers of every pair as Parquet; of several datasets each into FILE-NAME."
 FILTER = "Keep the pairs that this is true of: 'jaccard > 0.2 and len_ratio < 2'. Needs --out."
@@ -40,6 +42,7 @@ def audit(
     split: Annotated[str, typer.Option("--split", help="Split of a saved or hub dataset.")] = "train",
     by: Annotated[str | None, typer.Option("--by", help="Column that groups rows (default: guessed, said).")] = None,
     tokenizer: Annotated[str, typer.Option("--tokenizer", help=TOKENIZER)] = "words",
+    against: Annotated[list[str] | None, typer.Option("--against", help=AGAINST)] = None,
     html: Annotated[Path | None, typer.Option("--html", help=HTML)] = None,
     json_: AsJson = False,
     rows: Annotated[Path | None, typer.Option("--rows", help=ROWS)] = None,
@@ -51,24 +54,30 @@ def audit(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
 ) -> None:
     """Audit preference data: contrast, what labels lean on, hygiene, and what to filter. Several stand side by side."""
+    from pairgen.audit import contamination
     from pairgen.audit.gate import parse_gate
-    from pairgen.audit.run import Options
     from pairgen.cli.display import display
     from pairgen.cli.terminal import only_ours
 
-    began = time.monotonic()
-    gate, options = parse_gate(fail_on or []), Options(tokenizer, workers=workers)
-    asked = _Asked(columns_of(columns), split, by, sample)
-    condition = _condition(filter_, out, sample, options)
-    sources = asked.sources(data or [], chosen, rejected)
-    wanted = _Wanted(sources, html, rows, out)
-    with only_ours(Path(os.devnull)) as terminal, display(terminal, _names(sources), quiet or json_) as shown:
-        done = [_audited(source, name, options, shown) for source, name in zip(sources, _names(sources), strict=True)]
-        written = wanted.write(done, condition)
+    began, gate = time.monotonic(), parse_gate(fail_on or [])
+    with contamination.against(against or []) as overlap:
+        options = _options(tokenizer, workers, overlap)
+        condition = _condition(filter_, out, sample, options)
+        sources = _Asked(columns_of(columns), split, by, sample).sources(data or [], chosen, rejected)
+        wanted, names = _Wanted(sources, html, rows, out), _names(sources)
+        with only_ours(Path(os.devnull)) as terminal, display(terminal, names, quiet or json_) as shown:
+            done = [_audited(*one, options, overlap, shown) for one in zip(sources, names, strict=True)]
+            written = wanted.write(done, condition)
     found = _summary(done, time.monotonic() - began)
     wanted.report(found)
     _show(found, [*written, *wanted.said(quiet)], as_json=json_)
     _judge(gate, found)
+
+
+def _options(tokenizer: str, workers: int | None, overlap: "Overlap") -> "Options":
+    from pairgen.audit.run import Options
+
+    return Options(tokenizer, workers=workers, also=(overlap,) if overlap.references else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +170,8 @@ def _condition(text: str | None, out: Path | None, sample: int | None, options: 
     return condition
 
 
-def _audited(source: "Source", name: str, options: "Options", shown: "Display") -> "Audited":
+def _audited(source: "Source", name: str, options: "Options", overlap: "Overlap", shown: "Display") -> "Audited":
+    from pairgen.audit.run import Audited
     from pairgen.audit.run import audit as audited
     from pairgen.pipeline.progress import Meter
     from pairgen.store import Usage
@@ -176,7 +186,13 @@ def _audited(source: "Source", name: str, options: "Options", shown: "Display") 
     found = audited(source, options, told)
     meter.done = meter.total = meter.rows = found.summary.rows
     meter.tell(Usage(), "done", f"{found.summary.pairs:,} pairs", force=True)
-    return found
+    if not overlap.references:
+        return found
+    summary = replace(
+        found.summary, hygiene=(*found.summary.hygiene, *overlap.rates(found.table)),
+        notes=(*found.summary.notes, overlap.note),
+    )
+    return Audited(summary, found.table)
 
 
 def _summary(done: "Sequence[Audited]", seconds: float) -> "Audit":

@@ -231,6 +231,15 @@ def test_hh_answers_are_what_follows_the_last_assistant(real_data: Path) -> None
     assert checked > 2200
 
 
+def test_a_benchmark_in_the_data_is_found(cli: Cli, real_data: Path) -> None:
+    """RewardBench's llmbar-natural rows are LLMBar's, all of them, and they can be filtered out."""
+    data = real_data / "rewardbench_partial" / "filtered_llmbar_hep.jsonl"
+    found = json.loads(cli(data, "--against", real_data / "llmbar" / "natural.json", "--json").out)["datasets"][0]
+    rates = {rate["name"]: rate["count"] for rate in found["hygiene"]}
+    assert rates["contaminated"] == rates["in_natural"] == 100
+    assert any("natural (100 items" in note for note in found["notes"])
+
+
 # --- the page -----------------------------------------------------------------------------------------
 
 
@@ -266,4 +275,4 @@ def test_every_name_on_the_page_is_measured(cli: Cli, pairs: Path) -> None:
     have = cli(pairs, "--filter", "no_such_name > 1", "--out", "x").line
     gates = cli(pairs, "-q", "--fail-on", "no_such_name > 1").line
     missing = {name for name in names if not re.search(rf"\b{name}\b", have + gates)}
-    assert missing <= {"style_accuracy", "style_auc", "chosen_score", "rejected_score", "score_margin"}, missing
+    assert missing <= {"style_accuracy", "style_auc", "contaminated", "in_NAME", "chosen_score", "rejected_score", "score_margin"}, missing

@@ -107,8 +107,9 @@ def test_raw_judgements_of_llmbar(tmp_path: Path, real_data: Path) -> None:
         rows.append({**pair, "results": [told]})
     path = tmp_path / "natural__Some-Judge__CoT.json"
     path.write_text(json.dumps(rows))
-    benchmark = suite("llmbar", real_data / "llmbar" / "natural.json", prompt="prompts/judges/llmbar.md")
-    found = rescore(benchmark, str(path), parser="official")
+    benchmark = suite("llmbar", real_data / "llmbar" / "natural.json")
+    found = rescore(benchmark, str(path))
+    assert mean(found, "official_parser_disagreement") == 0
     first = [float(pair["label"] == 1) for pair in pairs]  # (a) in the file's order, (b) when exchanged: output 1
     expected = sum(one + one * (place % 2) for place, one in enumerate(first)) / 200
     assert mean(found, "accuracy") == pytest.approx(expected)

@@ -14,6 +14,7 @@ from pairgen.evals.filerow import BadRow, Row
 from pairgen.evals.items import PairItem
 from pairgen.evals.official import all_shown, both_right, either_order, equal, mixed
 from pairgen.evals.said import Said
+from pairgen.prompts import Prompt, shipped
 
 ADVERSARIAL = ("neighbor", "gptinst", "gptout", "manual")
 FOLDERS = {
@@ -38,6 +39,8 @@ class LLMBar(FilePairs):
     }
     GROUPS: ClassVar[tuple[str, ...]] = ("natural", *ADVERSARIAL)
     PARSER: ClassVar[str] = "llmbar"
+
+    prompt: Prompt = shipped("judges/llmbar.md")
 
     def parts(self) -> tuple[str, ...]:
         return tuple(part for part in self.PARTS if part in (self.subset or self.GROUPS))

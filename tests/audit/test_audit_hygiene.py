@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from itertools import product
 from pathlib import Path
 
@@ -160,7 +161,7 @@ def test_hostile_texts_of_a_million_characters(unit: str) -> None:
 
 
 def test_harmless_transcripts(real_data: Path) -> None:
-    """Recorded on HH harmless (test): empty sides, equal ones and refusals are few, tokens and secrets none."""
+    """Recorded on HH harmless (test): few empty sides and repeats; 28 pairs with a speaker's mark left in an answer."""
     with gzip.open(real_data / "hh_rlhf" / "harmless_base_test.jsonl.gz", "rt") as lines:
         rows = [json.loads(line) for line in lines]
     pairs = []
@@ -170,7 +171,9 @@ def test_harmless_transcripts(real_data: Path) -> None:
     table = measured(pairs, MEASURES)
     table.named |= repeats(table)
     counts = {rate.name: rate.count for rate in rates(table)}
-    plain = {"empty_chosen": 4, "same": 0, "duplicate_pair": 0, "duplicate_prompt": 2, "template_token": 0, "secret": 0}
+    plain = {"empty_chosen": 4, "same": 0, "duplicate_pair": 0, "duplicate_prompt": 2, "secret": 0}
     assert {name: counts[name] for name in plain} == plain
+    marked = sum(any(re.match(r"\s*(?:Human|Assistant):", text) for text in pair[1:]) for pair in pairs)
+    assert counts["template_token"] == marked == 28
     assert 10 < counts["truncated_chosen"] < 25
     assert counts["refusal_chosen"] == 26

@@ -101,7 +101,7 @@ def test_raw_judgements_of_llmbar(tmp_path: Path, real_data: Path) -> None:
     pairs = json.loads((real_data / "llmbar" / "natural.json").read_text())
     rows = []
     for place, pair in enumerate(pairs):
-        says = "I think Output (b) rambles. Therefore, Output (a) is better."
+        says = "I think Output (b) rambles.\nTherefore, Output (a) is better."
         other = "Therefore, Output (b) is better." if place % 2 else "Neither is good."
         told = {"swap = False": {"completion": [says, "stop"]}, "swap = True": {"completion": [other, "stop"]}}
         rows.append({**pair, "results": [told]})

@@ -115,14 +115,15 @@ def flows(run: Path, plan: Program) -> Iterator[StepFlow]:
         if manifest is None:
             continue
         rows[step.name], log = manifest.rows, manifest.log
-        if manifest.row_class in (None, "EvalItem"):
+        evaluation = manifest.row_class in (None, "EvalItem")
+        if evaluation and not log.get("requests") and not log.get("reused"):
             continue
         came = manifest.rows + sum(manifest.drops.values())
         yield StepFlow(
             step.name, sum(rows.get(name, 0) for name in step.inputs) or came,
             manifest.rows, manifest.drops, log.get("requests", 0), log.get("reused", 0),
             log.get("prompt_tokens", 0), log.get("completion_tokens", 0), log.get("cost", 0.0),
-            log.get("seconds"),
+            log.get("seconds"), log.get("unpriced", 0), evaluation,
         )
 
 

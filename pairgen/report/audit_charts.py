@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -90,7 +91,7 @@ def _counts(one: Histogram, first: int, width: float, bins: int) -> tuple[int, .
 def beyond(drawn: Mapping[str, Histogram]) -> str:
     """How many rows the axis leaves out, in words; empty where it leaves out none."""
     left = [
-        f"{one_line(who, 60)} {100 * (h.below + h.above) / sum(h.counts):.1f} %"
+        f"{one_line(who, NAME)} {100 * (h.below + h.above) / sum(h.counts):.1f} %"
         for who, h in drawn.items() if h.below + h.above
     ]
     return f" Beyond the axis: {', '.join(left)}." if left else ""
@@ -111,16 +112,14 @@ def ratio(value: float) -> str:
 def scattered(name: str, drawn: Mapping[str, Scatter], scale: float = 100.0) -> Markup:
     """Points of several datasets over each other. x is a share, shown times 100; y can span magnitudes."""
     first = next(iter(drawn.values()))
-    each = max(1, POINTS // len(drawn))
     lowest = min(min(points.y) for points in drawn.values())
 
     def paint(axes: "Axes") -> None:
         from matplotlib.ticker import FuncFormatter
 
         for at, (who, points) in enumerate(drawn.items()):
-            step = max(1, -(-len(points.x) // each))
             axes.plot(
-                [scale * x for x in points.x[::step]], points.y[::step], linestyle="none", label=label_of(who, NAME),
+                [scale * x for x in points.x], points.y, linestyle="none", label=label_of(who, NAME),
                 marker=MARKS[at % len(MARKS)], markersize=3, markeredgewidth=0, alpha=0.45,
                 color=SERIES[at % len(SERIES)],
             )
@@ -138,6 +137,15 @@ def scattered(name: str, drawn: Mapping[str, Scatter], scale: float = 100.0) -> 
         for who, p in drawn.items()
     )
     return draw(name, f"{first.y_label} by {first.x_label} ×{scale:g}. {said}", paint, (5.6, 4.0))
+
+
+def thinned(drawn: Mapping[str, Scatter]) -> dict[str, Scatter]:
+    """As many points of each as a page has room for, evenly taken."""
+    each = max(1, POINTS // max(1, len(drawn)))
+    steps = {who: max(1, -(-len(points.x) // each)) for who, points in drawn.items()}
+    return {
+        who: replace(points, x=points.x[:: steps[who]], y=points.y[:: steps[who]]) for who, points in drawn.items()
+    }
 
 
 def _middle(values: Sequence[float]) -> float:

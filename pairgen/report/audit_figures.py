@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from markupsafe import Markup
 
 from pairgen.audit.summary import Histogram
-from pairgen.report.audit_charts import NAME, beyond, intervals, overlaid, scattered, sides
+from pairgen.report.audit_charts import NAME, beyond, intervals, overlaid, scattered, sides, thinned
 from pairgen.report.audit_rows import Datasets
 from pairgen.report.html import EMPTY, figure, figures
 from pairgen.report.measures import HUNDREDFOLD, length_bias, names, pairs_of, unlike
@@ -20,7 +20,7 @@ FEATURES = 12
 
 
 def _histograms(datasets: Datasets, name: str) -> dict[str, Histogram]:
-    found = [next((h for h in d.histograms if h.name == name and sum(h.counts)), None) for d in datasets]
+    found = [next((h for h in d.histograms if h.name == name and sum(h.counts) > 0), None) for d in datasets]
     return {who: h for who, h in zip(unlike(datasets), found, strict=True) if h}
 
 
@@ -45,6 +45,7 @@ def scatter(datasets: Datasets) -> Markup:
     found = {who: d.scatter for who, d in zip(unlike(datasets), datasets, strict=True) if d.scatter and d.scatter.x}
     if not found:
         return EMPTY
+    found = thinned(found)
     n = each({who: len(points.x) for who, points in found.items()})
     return figures([figure(scattered("scatter", found), f"Sampled pairs ({n}). The vertical axis is logarithmic.")])
 

@@ -6,12 +6,13 @@ from markupsafe import Markup
 
 from pairgen.report.charts import Bars, bar_chart
 from pairgen.report.html import EMPTY, figure, figures, table
-from pairgen.report.numbers import cost, count, duration
+from pairgen.report.numbers import NONE, cost, count, duration
 from pairgen.report.summary import LoopRecord, RunSummary, StepFlow
 
 
 def flow_tables(flows: Sequence[StepFlow]) -> Markup:
-    """Rows in and out of every step, and why rows left."""
+    """Rows in and out of every step that makes rows, and why rows left."""
+    flows = [flow for flow in flows if not flow.evaluation]
     if not flows:
         return EMPTY
     rows = [[f.step, count(f.rows_in), count(f.rows_out), count(sum(f.drops.values()))] for f in flows]
@@ -51,12 +52,26 @@ def _spent(loop: LoopRecord, phase: str) -> str:
 
 
 def _usage(run: RunSummary) -> Markup:
-    rows = [
-        [f.step, count(f.requests), count(f.reused), count(f.prompt_tokens), count(f.completion_tokens),
-         duration(f.seconds), cost(f.cost)]
-        for f in run.flows if f.requests or f.reused
-    ]
+    bought = [flow for flow in run.flows if flow.requests or flow.reused]
+    rows = [_bought(flow.step, [flow]) for flow in bought]
+    if len(bought) > 1:
+        rows.append(_bought("together", bought))
     columns = ["step", "requests sent", "samples reused", "prompt tokens", "tokens written", "time", "cost"]
     return table(columns, rows, "What answering took")
 
 
+def _bought(name: str, flows: Sequence[StepFlow]) -> list[str]:
+    seconds = [flow.seconds for flow in flows if flow.seconds is not None]
+    return [
+        name, count(sum(f.requests for f in flows)), count(sum(f.reused for f in flows)),
+        count(sum(f.prompt_tokens for f in flows)), count(sum(f.completion_tokens for f in flows)),
+        duration(sum(seconds) if seconds else None), paid(flows),
+    ]
+
+
+def paid(flows: Sequence[StepFlow]) -> str:
+    """`$1.234`; `at most` where some prices are not known, `unknown` where none is."""
+    dollars, unpriced = sum(flow.cost for flow in flows), sum(flow.unpriced for flow in flows)
+    if not dollars:
+        return "unknown" if unpriced else NONE
+    return cost(dollars) + (" at most" if unpriced else "")

@@ -79,7 +79,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class StepFlow:
-    """What went into a step and came out; `drops` by reason. Tokens and cost are what it bought."""
+    """What went into a step and came out; `drops` by reason. Tokens and cost are what it bought.
+
+    With `unpriced` requests the cost is the most it can have been. An `evaluation` makes no rows.
+    """
 
     step: str
     rows_in: int
@@ -91,6 +94,8 @@ class StepFlow:
     completion_tokens: int = 0
     cost: float = 0.0
     seconds: float | None = None
+    unpriced: int = 0
+    evaluation: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from typing import Literal
 from rich.table import Table
 from rich.text import Text
 
+from pairgen.report.flows import paid
 from pairgen.report.headline import headline
-from pairgen.report.numbers import cost, count, estimated, share
+from pairgen.report.numbers import count, estimated, share
 from pairgen.report.summary import RunSummary, StepFlow
 from pairgen.report.text import Piece, diff_words, one_line, visible
 
@@ -71,7 +72,7 @@ def flow_table(flows: Sequence[StepFlow]) -> Table:
         said = ", ".join(f"{one_line(reason, 40)} {count(n)}" for reason, n in reasons)
         table.add_row(
             Text(one_line(flow.step, 40)), Text(count(flow.rows_in)), Text(count(flow.rows_out)),
-            Text(cost(flow.cost)), Text(said),
+            Text(paid([flow])), Text(said),
         )
     return table
 

@@ -14,7 +14,7 @@ from pairgen.errors import UsageError
 from pairgen.report.charts import Bars, Line, bar_chart, line_chart
 from pairgen.report.headline import headline, metric_name
 from pairgen.report.run import run_report
-from pairgen.report.summary import IterationSummary, RunSummary, load_reference
+from pairgen.report.summary import IterationSummary, RunSummary, StepFlow, load_reference
 
 
 def sections(html: str) -> list[str]:
@@ -63,6 +63,25 @@ def test_what_was_not_measured_is_a_dash_and_never_a_zero() -> None:
     last = IterationSummary(6, {"other": {"accuracy": unscored}})
     html = run_report(replace(SAMPLE, iterations=(*SAMPLE.iterations, last)))
     assert re.search(r'<th scope="row">6</th>\s*<td class="num">–</td>\s*<td class="num">–</td>', html)
+
+
+def test_what_answering_cost_is_told_by_step_and_together() -> None:
+    """Unknown prices make the cost the most it can have been; evaluations are paid for and move no rows."""
+    flows = (
+        StepFlow("write", 10, 10, {}, 20, 5, 3000, 900, 1.25, 3.0),
+        StepFlow("judge", 10, 9, {"empty": 1}, 10, 0, 2000, 100, 0.5, 2.0, unpriced=3),
+        StepFlow("own", 9, 9, {}, 4, 0, 10, 10, 0.0, 1.0, unpriced=4),
+        StepFlow("heldout", 50, 50, {}, 100, 0, 9000, 800, 0.25, 4.0, evaluation=True),
+    )
+    html = run_report(replace(SAMPLE, flows=flows, iterations=()))
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)]
+    told = {row[0]: row[1:] for row in cells if len(row) == 7}
+    assert told["write"] == ["20", "5", "3,000", "900", "3.0 s", "$1.250"]
+    assert told["judge"][-1] == "$0.500 at most"
+    assert told["own"][-1] == "unknown"
+    assert told["together"] == ["134", "5", "14,010", "1,810", "10.0 s", "$2.000 at most"]
+    assert "50" not in {row[1] for row in cells if len(row) == 4}
+    assert next(row for row in cells if row[0] == "write") == ["write", "10", "10", "0"]
 
 
 def test_reference_curves_are_drawn_beside_the_run() -> None:

@@ -141,8 +141,8 @@ def _of_turns(record: Cells, parts: Parts, chosen: Any, rejected: Any) -> Sides:
     else:
         shared, good, bad = parted(good, bad)
         prompt = joined(shared, "user", columns[0])
-    texts = (joined(side, "assistant", column) for side, column in zip((good, bad), columns, strict=True))
-    return Sides(prompt, *texts, *_scores(record, parts))
+    better, worse = (joined(side, "assistant", column) for side, column in zip((good, bad), columns, strict=True))
+    return Sides(prompt, better, worse, *_scores(record, parts))
 
 
 def _turns(value: Any, column: str) -> Any:

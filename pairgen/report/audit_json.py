@@ -1,4 +1,4 @@
-"""An audit as plain JSON: the summary's own fields, six digits a number, null for what is not known."""
+"""An audit as plain JSON: the summary's own fields, nine digits a number, null for what is not known."""
 
 import json
 import math
@@ -15,7 +15,8 @@ def audit_json(audit: Audit) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
+        # what is left of a sum that should be zero is zero
+        return round(float(f"{value:.9g}"), 12) if math.isfinite(value) else None
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -34,7 +34,6 @@ WHOLES = ("prompt", "pair")
 _PACKED = BINS // 8
 COLUMNS = tuple(f"near_{name}_{place}" for name in WHOLES for place in range(_PACKED))
 """What `signatures` makes: of use to `near` alone, so no filter need know of them."""
-FLAGS = tuple(f"near_duplicate_{name}" for name in WHOLES)
 _EMPTY = np.uint64(np.iinfo(np.uint64).max)
 _SIDES = tuple(np.uint64(k) for k in (0, 0x5851F42D4C957F2D, 0xB5026F5AA96619E9))
 _NEXT = np.uint64(0xD6E8FEB86659FD93)
@@ -135,19 +134,15 @@ def _walks() -> NDArray[np.int64]:
     return np.stack([rng.permutation(BINS) for _ in range(BINS)], axis=1)
 
 
-def near(table: Named, signed: Named | None = None, limit: int = LIMIT) -> Near:
-    """Rows that are much like an earlier one, of the first `limit` rows.
-
-    `signed` holds the signatures where they are kept apart from the table with the hashes.
-    """
+def near(table: Named, limit: int = LIMIT) -> Near:
+    """Rows that are much like an earlier one, of the first `limit` rows."""
     n = len(table)
     flags: Measured = {}
     exact = {"prompt": ("prompt_hash",), "pair": ("prompt_hash", "chosen_hash", "rejected_hash")}
     for name in WHOLES:
-        source = table if signed is None else signed
         packed = np.empty((min(n, limit), _PACKED), np.uint64)
         for place in range(_PACKED):
-            packed[:, place] = source.column(f"near_{name}_{place}")[:limit]
+            packed[:, place] = table.column(f"near_{name}_{place}")[:limit]
         same = _identity([table.column(column)[:limit].astype(np.uint64) for column in exact[name]])
         found = np.full(n, np.nan)
         found[:limit] = repeated(packed.view(np.uint8), same)
@@ -170,7 +165,7 @@ def repeated(signed: Signatures, same: Hashes) -> Numbers:
     """
     flags = np.zeros(len(signed))
     rows = np.sort(np.unique(same, return_index=True)[1])
-    rows = rows[signed.any(axis=1)[rows]]
+    rows = rows[np.any(signed, axis=1, out=np.empty(len(signed), bool))[rows]]
     for one, other in _candidates(signed, rows):
         later, earlier = np.maximum(one, other), np.minimum(one, other)
         undecided = flags[later] == 0

@@ -157,13 +157,3 @@ def test_an_empty_table() -> None:
 def test_the_columns_of_signatures_are_named() -> None:
     """`COLUMNS` are those that the measure makes."""
     assert tuple(duplicates.signatures(columns([("p", "a", "b")]))) == duplicates.COLUMNS
-
-
-def test_signatures_may_be_kept_apart() -> None:
-    """In a table of their own, which may also be empty."""
-    table = measured([("a b c d", "x", "y"), ("a b c d", "x", "y")], MEASURES)
-    apart = Kept({name: table.named.pop(name) for name in duplicates.COLUMNS})
-    assert near(table, apart).flags["near_duplicate_pair"].tolist() == [0, 0]
-    nothing = measured([], MEASURES)
-    apart = Kept({name: nothing.named.pop(name) for name in duplicates.COLUMNS})
-    assert tuple(near(nothing, apart).flags) == duplicates.FLAGS

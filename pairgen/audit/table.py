@@ -5,7 +5,7 @@ The spill file has no name: whatever ends the process, nothing is left behind.
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,9 +26,11 @@ class Table:
     A column is read from disk each time it is asked for, so memory holds those that a caller keeps.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        """`folder` is where the spill file goes, the system's own place for those by default."""
+    def __init__(self, folder: Path | None = None, scratch: Collection[str] = ()) -> None:
+        """`folder` is where the spill file goes, the system's own place for those by default. Columns named in
+        `scratch` can be read, but are neither listed nor kept."""
         self._folder = folder
+        self._scratch = frozenset(scratch)
         self._spills: list[_Spill] = []
         self._rows = 0
 
@@ -55,7 +57,7 @@ class Table:
     @property
     def names(self) -> tuple[str, ...]:
         """The columns there are, in the order they came."""
-        return tuple(name for spill in self._spills for name in spill.schema.names)
+        return tuple(field.name for field in self._listed())
 
     def column(self, name: str) -> Array:
         """The values of a column, `[N]`. Raises KeyError."""
@@ -70,12 +72,15 @@ class Table:
         return _Lazily(self)
 
     def keep(self, path: Path) -> None:
-        """Write every column as one Parquet file, whole or not at all."""
-        schema = pa.schema([field for spill in self._spills for field in spill.schema])
+        """Write every listed column as one Parquet file, whole or not at all."""
+        schema = pa.schema(self._listed())
         with fs.atomic_file(path) as file, pq.ParquetWriter(cast(Any, file), schema) as writer:
             for pieces in zip(*(spill.batches() for spill in self._spills), strict=True):
-                columns = [column for piece in pieces for column in piece.columns]
-                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+                found = dict(pair for piece in pieces for pair in zip(piece.schema.names, piece.columns, strict=True))
+                writer.write_batch(pa.RecordBatch.from_arrays([found[name] for name in schema.names], schema=schema))
+
+    def _listed(self) -> list[pa.Field]:
+        return [field for spill in self._spills for field in spill.schema if field.name not in self._scratch]
 
     def __len__(self) -> int:
         return self._rows

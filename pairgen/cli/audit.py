@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,7 +66,7 @@ def audit(
         sources = _Asked(columns_of(columns), split, by, sample).sources(data or [], chosen, rejected)
         wanted, names = _Wanted(sources, html, rows, out), _names(sources)
         with only_ours(Path(os.devnull)) as terminal, display(terminal, names, quiet or json_) as shown:
-            done = [_audited(*one, options, overlap, shown) for one in zip(sources, names, strict=True)]
+            done = [_audited(*one, options, shown) for one in zip(sources, names, strict=True)]
             written = wanted.write(done, condition)
     found = _summary(done, time.monotonic() - began)
     wanted.report(found)
@@ -77,7 +77,7 @@ def audit(
 def _options(tokenizer: str, workers: int | None, overlap: "Overlap") -> "Options":
     from pairgen.audit.run import Options
 
-    return Options(tokenizer, workers=workers, also=(overlap,) if overlap.references else ())
+    return Options(tokenizer, workers=workers, against=overlap if overlap.references else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +170,7 @@ def _condition(text: str | None, out: Path | None, sample: int | None, options: 
     return condition
 
 
-def _audited(source: "Source", name: str, options: "Options", overlap: "Overlap", shown: "Display") -> "Audited":
-    from pairgen.audit.run import Audited
+def _audited(source: "Source", name: str, options: "Options", shown: "Display") -> "Audited":
     from pairgen.audit.run import audit as audited
     from pairgen.pipeline.progress import Meter
     from pairgen.store import Usage
@@ -186,13 +185,7 @@ def _audited(source: "Source", name: str, options: "Options", overlap: "Overlap"
     found = audited(source, options, told)
     meter.done = meter.total = meter.rows = found.summary.rows
     meter.tell(Usage(), "done", f"{found.summary.pairs:,} pairs", force=True)
-    if not overlap.references:
-        return found
-    summary = replace(
-        found.summary, hygiene=(*found.summary.hygiene, *overlap.rates(found.table)),
-        notes=(*found.summary.notes, overlap.note),
-    )
-    return Audited(summary, found.table)
+    return found
 
 
 def _summary(done: "Sequence[Audited]", seconds: float) -> "Audit":

@@ -43,12 +43,16 @@ def labelled(
 
 
 def parser_disagreement(rows: Sequence[EvalItem], name: str) -> dict[str, Estimate]:
-    """`official_parser_disagreement`: the share of texts that the official parser reads otherwise than we did."""
+    """`official_parser_disagreement`: the share of texts that the official parser reads otherwise than we did.
+
+    Only of verdicts read in texts, not of odds of letters, nor of answers of a pair that were rated one by one.
+    """
     read = compat.parser(name)
 
     def differs(row: EvalItem) -> list[float | None]:
-        return [float(read(reply.text) != reply.answer) for reply in row.replies if reply.text]
+        told = [reply for reply in row.replies if reply.text and reply.confidence is None and not row.scores]
+        return [float(read(reply.text) != reply.answer) for reply in told]
 
-    if not any(reply.text for row in rows for reply in row.replies):
+    if not any(differs(row) for row in rows):
         return {}
     return {"official_parser_disagreement": estimate_rows(rows, differs)}

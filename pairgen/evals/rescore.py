@@ -43,7 +43,7 @@ def rescore(
     read = _reader(benchmark, parser)
     own = _own_rows(verdicts)
     if own is not None:
-        return _result(benchmark, _read_again(own, items, known, read))
+        return _result(benchmark, _read_again(benchmark, own, items, known, read))
     said: dict[str, list[Said]] = {}
     for entry in _entries(benchmark, verdicts, where or {}):
         if entry.item not in known and entry.optional:
@@ -127,6 +127,8 @@ def _scores(item: AnItem, entry: Said) -> tuple[float | None, ...]:
 def _reply(item: AnItem, entry: Said, mode: str, read: Read) -> EvalReply:
     order = _order(item, entry)
     reply = EvalReply(mode, order, entry.sample, entry.text or "", None, "none", _gold(item, order), 0)
+    if entry.finish == "length":
+        reply = replace(reply, status="truncated")
     if entry.text is not None:
         return read(item, reply)
     answer = _slot(item, entry, order) if entry.winner is not None else _verdict(item, entry)
@@ -253,7 +255,8 @@ def _sealed_rows(folder: Path) -> list[EvalItem]:
 
 
 def _read_again(
-    rows: Iterable[EvalItem], items: Mapping[str, AnItem], known: Collection[str], read: Read,
+    benchmark: Benchmark[AnItem], rows: Iterable[EvalItem], items: Mapping[str, AnItem], known: Collection[str],
+    read: Read,
 ) -> list[EvalItem]:
     """Stored rows with their texts read again; rows without texts (scores, bare verdicts) stay as they are."""
     again = []
@@ -263,5 +266,6 @@ def _read_again(
         if (item := items.get(row.id)) is None:
             continue
         replies = tuple(read(item, reply) if reply.text else reply for reply in row.replies)
-        again.append(replace(row, replies=replies))
+        anew = benchmark.row(item, replies) if replies and isinstance(benchmark, JudgedBenchmark) else row
+        again.append(replace(anew, error=row.error))
     return again

@@ -7,7 +7,8 @@ The documented columns, in JSONL, JSON, CSV, Parquet or Arrow:
   (1, true); `both` for a verdict made of both orders. Of choices the indices as shown: 2,0,1,3.
 - `verdict`: the slot that won, A or B (C, D), or tie; empty where the judge's reply could not be read. Of ratings
   the number. Or `winner`: chosen, rejected or tie; 1 or 2 for an answer by its place in the benchmark's file.
-- `text` instead of a verdict: what the judge wrote, to be read by a parser.
+- `text` instead of a verdict: what the judge wrote, to be read by a parser. A `finish` of length says that it was
+  cut at its token limit.
 - `scores` instead of both: a scoring model's, one per answer in the item's order (the better answers first);
   or `score_chosen` and `score_rejected`.
 - `sample`: a number, where an item was asked several times.
@@ -49,6 +50,7 @@ class Said:
     sample: int = 0
     note: str | None = None
     optional: bool = False
+    finish: str = "stop"
 
 
 def documented(row: Row) -> Said:
@@ -63,7 +65,8 @@ def documented(row: Row) -> Said:
     if "verdict" in row.value:
         found = row.value["verdict"]
         return Said(row.where, key, order, verdict="" if found is None else str(found).strip(), sample=sample)
-    return Said(row.where, key, order, text=row.text(*TEXTS, empty=True), sample=sample)
+    finish = row.text("finish") if row.has("finish") else "stop"
+    return Said(row.where, key, order, text=row.text(*TEXTS, empty=True), sample=sample, finish=finish)
 
 
 def winner_of(row: Row, column: str) -> str:

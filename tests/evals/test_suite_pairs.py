@@ -26,6 +26,9 @@ def test_llmbar_has_the_papers_sizes(real_data: Path) -> None:
     assert found == {"natural": 100, "neighbor": 134, "gptinst": 92, "gptout": 47, "manual": 46}
     named = suite("llmbar", real_data / "llmbar", subset=["case_base_9"])
     assert len(selected(named)) == 54
+    assert len(selected(suite("llmbar", real_data / "llmbar", subset=["llmeval2", "faireval"]))) == 266
+    with pytest.raises(UsageError, match="llmbar: no subset 'neighbour': did you mean 'neighbor'"):
+        selected(suite("llmbar", real_data / "llmbar", subset=["neighbour"]))
     one = suite("llmbar", real_data / "llmbar" / "gptout.json")
     rows = [judged(item, None, None) for item in one.items()]
     assert one.missing(rows) == ("natural", "neighbor", "gptinst", "manual")

@@ -9,7 +9,7 @@ import pytest
 from suites_lab import judged, means, suite, write_rows
 
 from pairgen.errors import UsageError
-from pairgen.evals.benchmark import EvalReply
+from pairgen.evals.benchmark import EvalReply, said
 from pairgen.evals.leaderboard import COUNTS, PRIOR, SECTIONS, V2_COUNTS
 from pairgen.evals.select import selected
 
@@ -97,6 +97,25 @@ def test_a_choice_that_cannot_be_read_is_a_quarter_in_rewardbench_2(written: Cal
     replies = [EvalReply("greedy", "0,1,2,3", 0, "", answer, "ok", "A", 1) for answer in ("A", None)]
     rows = [item.row([reply]) for item, reply in zip(benchmark.items(), replies, strict=True)]
     assert means(benchmark, rows)["rewardbench2_math"] == (1 + 0.25) / 2
+
+
+def test_ties_are_rated_one_answer_at_a_time_and_the_others_chosen(written: Callable[..., Path]) -> None:
+    """Four answers in one request; five answers of Ties in five, by its own prompt; a failed rating is -1."""
+    path = written(v2_row(0, "Math"), v2_row(0, "Ties", 2, id="tied:0"), v2_row(0, "Ties", 1, id="ref:0"))
+    benchmark = suite("rewardbench2", path)
+    choice, tied, reference = benchmark.items()
+    assert [len(benchmark.ask(item)) for item in (choice, tied, reference)] == [1, 5, 4]
+    assert "need not consider depth" in benchmark.ask(tied)[0].messages[-1].content
+    rows = [
+        benchmark.read(item, [[said(text)] for text in texts])
+        for item, texts in (
+            (choice, ["no idea"]), (tied, ["9", "9", "3", "so 4", "mute"]), (reference, ["8", "2", "2", "2"]),
+        )
+    ]
+    assert rows[1].scores == (9, 9, 3, 4, None)
+    found = means(benchmark, rows)
+    assert found["rewardbench2_math"] == 0.25
+    assert found["rewardbench2_ties"] == pytest.approx(1.01)
 
 
 @pytest.mark.parametrize(

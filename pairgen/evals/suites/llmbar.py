@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from pairgen.errors import UsageError, nearest
 from pairgen.evals.benchmark import Estimate, EvalItem
 from pairgen.evals.filepairs import FilePairs, labelled
 from pairgen.evals.filerow import BadRow, Row
@@ -43,13 +44,16 @@ class LLMBar(FilePairs):
     prompt: Prompt = shipped("judges/llmbar.md")
 
     def parts(self) -> tuple[str, ...]:
+        if strange := next((name for name in self.subset if name not in self.PARTS), None):
+            raise UsageError(f"{self.use}: no subset {strange!r}: {nearest(strange, self.PARTS)}")
         return tuple(part for part in self.PARTS if part in (self.subset or self.GROUPS))
 
     def items_of(self, row: Row) -> Sequence[PairItem]:
         group = row.part or row.text("subset", "set")
         if group not in self.PARTS:
             raise BadRow(f"{row.where}: no set {group!r} in LLMBar; have: {', '.join(self.PARTS)}")
-        answers = (row.text("output_1", empty=True), row.text("output_2", empty=True))
+        published = group not in self.GROUPS  # one answer of LLMEval^2 is empty
+        answers = (row.text("output_1", empty=published), row.text("output_2", empty=published))
         label = row.choice("label", (1, 2))
         return [labelled(f"{group}/{row.place}", group, row.text("input"), answers, label)]
 
@@ -90,7 +94,8 @@ class LLMBar(FilePairs):
                 raise BadRow(f"{row.where}: results has no {swap!r}")
             shown = last[swap]
             if "completion" in shown:
-                yield Said(row.where, f"{name}/{row.place}", order, text=str(shown["completion"][0]))
+                text, finish = (*shown["completion"], "stop")[:2]
+                yield Said(row.where, f"{name}/{row.place}", order, text=str(text), finish=str(finish))
             else:
                 yield _winner(row, f"{name}/{row.place}", order, shown.get("winner"))
 

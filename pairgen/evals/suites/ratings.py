@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any, ClassVar
 
 from pairgen.evals.benchmark import Estimate, EvalItem
+from pairgen.evals.filepairs import parser_disagreement
 from pairgen.evals.filerow import BadRow, Row, prompt_of, shown
 from pairgen.evals.files import FromFile
 from pairgen.evals.items import RatingItem
@@ -59,10 +60,11 @@ class Ratings(FromFile[RatingItem], RatingBenchmark):
 
     def official(self, rows: Sequence[EvalItem]) -> dict[str, Estimate]:
         """Agreement with the second label (GPT-4's), where humans gave the first."""
+        found = parser_disagreement(rows, self.PARSER)
         second = [replace(row, ratings=row.ratings[1:]) for row in rows if len(row.ratings) > 1]
         if not second:
-            return {}
-        return {f"gpt4_{name}": value for name, value in rating_metrics(second).items() if name in COEFFICIENTS}
+            return found
+        return found | {f"gpt4_{name}": value for name, value in rating_metrics(second).items() if name in COEFFICIENTS}
 
 
 def _prometheus(row: Row, key: str) -> RatingItem:

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from pairgen.evals.benchmark import Estimate, EvalItem, estimate
 from pairgen.evals.choosing import ChoiceBenchmark
+from pairgen.evals.filepairs import parser_disagreement
 from pairgen.evals.filerow import BadRow, Row
 from pairgen.evals.files import FromFile
 from pairgen.evals.items import ChoiceItem
@@ -53,6 +54,7 @@ class RewardBench2(FromFile[ChoiceItem], ChoiceBenchmark):
     def official(self, rows: Sequence[EvalItem]) -> dict[str, Estimate]:
         """Every domain, and the final number where all six are there."""
         found: dict[str, Estimate] = {}
+        disagreement = parser_disagreement(rows, self.PARSER)
         for group in V2_COUNTS:
             some = [row for row in rows if row.group == group]
             domain = _ties(some) if group == TIES else estimate(credit(row) for row in some)
@@ -60,7 +62,7 @@ class RewardBench2(FromFile[ChoiceItem], ChoiceBenchmark):
                 found[f"rewardbench2_{group.lower().replace(' ', '_')}"] = domain
         if len(found) == len(V2_COUNTS):
             found["rewardbench2_overall"] = mixed([(1.0, domain) for domain in found.values()])
-        return found
+        return found | disagreement
 
 
 def credit(row: EvalItem) -> float | None:

@@ -19,15 +19,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pairgen import fs
-from pairgen.audit import hygiene
 from pairgen.audit.batches import UNREADABLE, Batch, read_batches
-from pairgen.audit.columns import Columns
 from pairgen.audit.filter import Array, Condition
+from pairgen.audit.groups import COLUMN as GROUP
 from pairgen.audit.read import Sighting, Source, rows_at
-from pairgen.audit.run import Options, measures
+from pairgen.audit.run import Options
+from pairgen.audit.run import columns as columns_of
 from pairgen.audit.summary import NO_PREFERENCE, BadRow
-from pairgen.audit.table import Table
-from pairgen.audit.workers import measure
 from pairgen.errors import UsageError
 
 DROPS = "drops.jsonl"
@@ -56,12 +54,8 @@ class Written:
 
 
 def filter_names(options: Options) -> list[str]:
-    """The columns a filter may name, found by measuring one small pair."""
-    table = Table()
-    one = Columns(np.ones(1, np.int64), ["?"], ["!"], ["."], [""], np.ones(1), np.ones(1))
-    table.add(measure(one, measures(options)))
-    table.join(hygiene.repeats(table))
-    return [name for name in table.names if not name.endswith("_hash")]
+    """The columns a filter may name: all but hashes and the numbers of groups."""
+    return [name for name in columns_of(options) if not name.endswith("_hash") and name != GROUP]
 
 
 def check_out(out: Path) -> None:

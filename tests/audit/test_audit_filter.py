@@ -118,7 +118,8 @@ def test_the_condition_that_failed_is_the_first_of_the_outermost_and() -> None:
 
 REFUSED = (
     "", " ", "jaccard >", "jaccard = 0.2", "jaccard > 0.2 && same", "__import__('os').system('true')",
-    "jaccard.real > 1", "jaccard[0] > 1", "[x for x in jaccard]", "(lambda: 1)()", "jaccard ** 9 > 1", "jaccard // 2 > 1",
+    "jaccard.real > 1", "jaccard[0] > 1", "[x for x in jaccard]", "(lambda: 1)()", "jaccard ** 9 > 1",
+    "jaccard // 2 > 1",
     "jaccard % 2 > 0",
     "'a' < 'b'", "jaccard is 1", "jaccard in (1, 2)", "True", "None", "1j < 2", "abs(1, 2) > 0", "abs(x=1) > 0",
     "max(jaccard, 1) > 0", "(jaccard < 1) + 1", "-(same and same) < 1", "abs(not same) < 1", "f'{same}'",

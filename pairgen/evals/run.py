@@ -24,14 +24,18 @@ class EvalResult:
     rows: tuple[EvalItem, ...]
 
 
-async def run_benchmark(benchmark: Benchmark[I], complete: Complete, concurrency: int) -> EvalResult:
-    """Ask every item with at most `concurrency` requests in flight.
+async def run_benchmark(
+    benchmark: Benchmark[I], complete: Complete, concurrency: int, told: Callable[[int], None] | None = None
+) -> EvalResult:
+    """Ask every item with at most `concurrency` requests in flight. `told` hears how many there are in all.
 
     An item with a request that the engine refuses for good is unscored. Any other error stops the run.
     """
     self_check(benchmark)
     items = selected(benchmark)
     requests = [benchmark.ask(item) for item in items]
+    if told is not None:
+        told(sum(map(len, requests)))
     answers = iter(await _ask_all([r for batch in requests for r in batch], complete, concurrency))
     rows = tuple(
         _row(benchmark, item, [next(answers) for _ in batch])

@@ -22,6 +22,9 @@ async def evaluate(runner: Runner, step: Step, sources: Sequence[Step]) -> Manif
     meter = Meter(step.name, None, runner.listen)
     async with runner.answering(step, meter) as answers:
 
+        def told(requests: int) -> None:
+            meter.total = requests
+
         async def complete(request: Request) -> list[Completion]:
             runner.check_stop()
             replies = await answers.complete(request)
@@ -29,7 +32,7 @@ async def evaluate(runner: Runner, step: Step, sources: Sequence[Step]) -> Manif
             meter.tell(answers.usage)
             return replies
 
-        result = await run_benchmark(benchmark, complete, runner.concurrency(step))
+        result = await run_benchmark(benchmark, complete, runner.concurrency(step), told)
     with StepWriter(step.folder(runner.folder), spec.writes, runner.setup.shard_rows) as writer:
         for row in result.rows:
             writer.add(row)

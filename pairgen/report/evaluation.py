@@ -70,19 +70,23 @@ def _warnings(summary: EvaluationSummary) -> Markup:
 
 
 def _numbers(summary: EvaluationSummary) -> Markup:
-    columns = ["", summary.who, "n", *summary.baselines]
     official = [name for name in summary.metrics if name in summary.official]
     own = [name for name in summary.metrics if name not in summary.official and not name.startswith("sampled_")]
     sampled = [name for name in summary.metrics if name not in summary.official and name.startswith("sampled_")]
     titled = {"The benchmark's own numbers": official, "How it judges": own, "Sampled judgments": sampled}
-    return EMPTY.join(
-        table(columns, [_number(summary, name) for name in names], title) for title, names in titled.items() if names
-    )
+    return EMPTY.join(_table(summary, title, names) for title, names in titled.items() if names)
 
 
-def _number(summary: EvaluationSummary, name: str) -> list[str]:
+def _table(summary: EvaluationSummary, title: str, names: Sequence[str]) -> Markup:
+    """Some of the numbers, beside those of the baselines that have any of them."""
+    beside = [who for who, metrics in summary.baselines.items() if any(name in metrics for name in names)]
+    rows = [_number(summary, name, beside) for name in names]
+    return table(["", summary.who, "n", *beside], rows, title)
+
+
+def _number(summary: EvaluationSummary, name: str, beside: Sequence[str]) -> list[str]:
     value = summary.metrics[name]
-    others = [estimated(metrics.get(name)) for metrics in summary.baselines.values()]
+    others = [estimated(summary.baselines[who].get(name)) for who in beside]
     return [metric_name(name), estimated(value), count(value["n"]), *others]
 
 

@@ -37,7 +37,7 @@ def shown(summary: EvaluationSummary) -> Metrics:
     the votes only."""
     def is_told(name: str) -> bool:
         if name in summary.official:
-            return not any(group in name for group in summary.groups)
+            return not any(re.search(rf"(^|_){re.escape(group)}(_|$)", name) for group in summary.groups)
         return not name.startswith("sampled_") and not re.search(DETAILS, name)
 
     return {name: value for name, value in summary.metrics.items() if is_told(name)}
@@ -87,9 +87,8 @@ def in_words(summary: EvaluationSummary) -> list[str]:
         found.append(best)
     first, second = (_mean(summary.metrics, f"accuracy_{order}") for order in ("chosen_first", "rejected_first"))
     if first is not None and second is not None:
-        gap = points(first - second)
         found.append(f"With the better answer first it is right in {share(first)}, with it second in {share(second)}: "
-                     f"the order is worth {gap} points.")
+                     f"the order decides {100 * abs(first - second):.1f} points.")
     return found
 
 

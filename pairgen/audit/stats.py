@@ -58,8 +58,9 @@ def stat(name: str, label: str, values: NDArray[np.generic]) -> Stat:
         return Stat(name, label, *(float("nan"),) * 6, n=0, missing=missing)
     p10, median, p90 = np.quantile(known, (0.1, 0.5, 0.9)).tolist()
     interval = bootstrap_mean(known)
+    mean = float(np.clip(known.mean(), known[0], known[-1]))
     return Stat(
-        name, label, float(known.mean()), interval.low, interval.high, median, p10, p90, n=n, missing=missing
+        name, label, mean, interval.low, interval.high, median, p10, p90, n=n, missing=missing
     )
 
 
@@ -74,9 +75,9 @@ def bootstrap_mean(ordered: Numbers) -> Interval:
     if n < 2:
         return Interval(float("nan"), float("nan"))
     means = _draws(n, n) @ ordered / n if n <= PLAIN else _binned_means(ordered)
+    means = np.clip(means, ordered[0], ordered[-1])  # the mean of equal values leaves them by a rounding error
     low, high = np.quantile(means, (0.025, 0.975)).tolist()
-    # the mean of equal values must not leave them by a rounding error
-    return Interval(max(low, float(ordered[0])), min(high, float(ordered[-1])))
+    return Interval(low, high)
 
 
 def _binned_means(ordered: Numbers) -> Numbers:

@@ -11,7 +11,7 @@ from pairgen.report.browse import browser
 from pairgen.report.html import EMPTY, Section, bullets, folded, page, paragraphs, render, table, verbatim
 from pairgen.report.measures import named, percent, plain_number, unlike
 from pairgen.report.numbers import NONE, count, duration
-from pairgen.report.text import visible
+from pairgen.report.text import one_line, visible
 
 WORDS = {"bad": "bad", "warn": "mind", "note": "note", "good": "good"}
 BAD_ROWS = 40
@@ -78,7 +78,7 @@ def _tables(title: str, tables: dict[str, Block], datasets: Datasets, *wanted: s
 
 
 def _grids(tables: dict[str, Block], datasets: Datasets, *wanted: str) -> Markup:
-    heads = [f"{name} ({count(d.pairs)} pairs)" for name, d in zip(unlike(datasets), datasets, strict=True)]
+    heads = [f"{one_line(name)}\n{count(d.pairs)} pairs" for name, d in zip(unlike(datasets), datasets, strict=True)]
     return EMPTY.join(render("grid.html", block=tables[title], heads=heads) for title in wanted if title in tables)
 
 

@@ -72,6 +72,7 @@ def test_quantiles_and_interval_lie_within_the_values(values: list[float]) -> No
     assert min(values) <= found.p10 <= found.median <= found.p90 <= max(values)
     if len(values) > 1:
         assert min(values) <= found.low <= found.high <= max(values)
+        assert min(values) <= found.mean <= max(values)
 
 
 @pytest.mark.parametrize(

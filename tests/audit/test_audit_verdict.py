@@ -6,10 +6,13 @@ from statistics import NormalDist
 import pytest
 from audit_sample import AUDIT
 
+from pairgen.audit.filter import parse
 from pairgen.audit.limits import CLOSE, DEFECTS, FAR, LIMITS
+from pairgen.audit.run import Options
 from pairgen.audit.stats import rate
 from pairgen.audit.summary import Bias, DatasetAudit, Finding, Group, Stat
 from pairgen.audit.verdict import ORDER, findings, together
+from pairgen.audit.write import filter_names
 
 RIVER = AUDIT.datasets[0]
 BARE = replace(
@@ -170,6 +173,15 @@ def test_filters_are_put_together_once_each() -> None:
 
     assert together([say("a>1"), say(None), say("b==0"), say("a>1")]) == "a>1 and b==0"
     assert together([say(None)]) is None
+
+
+def test_every_filter_that_is_advised_is_one_that_can_be_used() -> None:
+    """Names and grammar are those of `--filter`; a flag that only some audits have is known by its own name."""
+    advised = {f.filter for dataset in AUDIT.datasets for f in dataset.findings if f.filter}
+    advised |= {f"{name}==0" for name, defect in DEFECTS.items() if defect.drop and name != "contaminated"}
+    advised.add(only(contrast=(jaccard(0.1),)).filter or "")
+    for expression in advised:
+        parse(expression).check(filter_names(Options()))
 
 
 def test_sentences_hold_no_machine_numbers() -> None:

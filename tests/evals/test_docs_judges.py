@@ -1,5 +1,6 @@
 """docs/judges.md says what is there: its code runs, its prompts exist, its parsers and numbers are named right."""
 
+import json
 import re
 from pathlib import Path
 
@@ -47,3 +48,32 @@ def test_every_number_is_listed() -> None:
     listed = {name for line in table.splitlines() if line.startswith("| `")
               for name in re.findall(r"`([^`]+)`", line.split("|")[1])}
     assert found == listed
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [("mtbench_tie", "pair-v2"), ("mtbench_tie_reference", "pair-math-v1"), ("mtbench_rating", "single-v1")],
+)
+def test_mt_benchs_prompts_are_its_own_to_the_letter(real_data: Path, name: str, published: str) -> None:
+    lines = (real_data / "mt_bench" / "judge_prompts.jsonl").read_text().splitlines()
+    found = {line["name"]: line for line in map(json.loads, lines)}[published]
+    holes = {"question": "instruction", "ref_answer_1": "reference"}
+    prompt = load_prompt(f"judges/{name}.md")
+    assert prompt.system == found["system_prompt"]
+    assert prompt.user == re.sub(r"\{(\w+)\}", lambda m: f"{{{{{holes.get(m[1], m[1])}}}}}", found["prompt_template"])
+
+
+def test_prometheus_prompts_are_those_of_its_benchmark(real_data: Path) -> None:
+    """Vicuna-Bench ships its prompts filled. Ours, filled with the same, is that one but for the word "Feedback: "
+    in the format's description, which the later library leaves out."""
+    line = json.loads((real_data / "prometheus_eval" / "vicuna_eval.json").read_text())[0]
+    text = line["instruction"]
+    parts = re.search(
+        r"###The instruction to evaluate:\n(.*)\n\n###Response to evaluate:\n(.*)\n\n###Reference Answer \(Score 5\):\n"
+        r"(.*)\n\n###Score Rubrics:\n(.*)\n\n###Feedback: ?\Z", text, re.DOTALL,
+    )
+    assert parts is not None
+    instruction, answer, reference, rubric = parts.groups()
+    prompt = load_prompt("judges/prometheus_absolute_reference.md")
+    ours = prompt.render(instruction=instruction, answer=answer, reference=reference, rubric=rubric)[-1].content
+    assert ours == text.replace('"Feedback: (write', '"(write')

@@ -55,6 +55,14 @@ class RowError(Exception):
         self.detail = detail
 
 
+class Refused(RowError):
+    """A request is refused for what it is. `everyone` is the one line for when all are: then it is no row's fault."""
+
+    def __init__(self, reason: str, detail: str, everyone: str) -> None:
+        super().__init__(reason, detail)
+        self.everyone = everyone
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: `did you mean 'x'?`, or the list of what exists."""
     options = sorted(known)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from pairgen.engine import Completion, Request, Sampling
-from pairgen.errors import Damaged, RowError, Stopped, StorageError
+from pairgen.errors import Damaged, Refused, RowError, Stopped, StorageError
 from pairgen.failpoints import arm
 from pairgen.fingerprint import JSON
 from pairgen.journal import Bill, Journal, Journaled, count_answered, file, read_spent, sample_key, tables
@@ -675,3 +675,39 @@ def test_a_purse_never_promises_more_than_it_holds() -> None:
     for seed in range(10):
         purse = asyncio.run(go(seed))
         assert 9.3 < purse.spent <= 10.0
+
+
+# --- what is refused
+
+
+REFUSED = Refused("bad_request", "no such field", "the host refuses every request: no such field")
+
+
+async def _refusals(answers: Journaled, count: int) -> list[str]:
+    """How so many requests that the engine refuses end."""
+    ends = await asyncio.gather(*(answers.complete(ask(f"bad {i}")) for i in range(count)), return_exceptions=True)
+    return [type(end).__name__ for end in ends]
+
+
+def test_when_all_are_refused_it_is_no_rows_fault(path: Path) -> None:
+    """Eight refusals and never an answer: the eighth says what is wrong with every request."""
+
+    async def work(journal: Journal) -> None:
+        answers = Journaled(Fake(error=REFUSED), journal, step="s")
+        assert await _refusals(answers, 8) == ["Refused"] * 7 + ["UsageError"]
+
+    with_journal(path, work)
+
+
+def test_refused_rows_that_are_left_over_are_rows(path: Path) -> None:
+    """Where the step was answered before, by another process or from the journal, refusals cost their rows only."""
+
+    async def work(journal: Journal) -> None:
+        await Journaled(Fake(), journal, step="s").complete(ask("good"))
+        later = Journaled(Fake(error=REFUSED), journal, step="s")
+        assert await _refusals(later, 20) == ["Refused"] * 20
+        renamed = Journaled(Fake(error=REFUSED), journal, step="t")
+        await renamed.complete(ask("good"))
+        assert await _refusals(renamed, 20) == ["Refused"] * 20
+
+    with_journal(path, work)

@@ -54,10 +54,6 @@ class Call:
                     before = (ticket.answered, ticket.failed) if self._failures == 1 else self._failed_at
                     self._since, self._failed_at = before, (gate.answered, gate.failed)
                 raise
-            except RowError as error:
-                if error.reason == "bad_request":
-                    engine.refused_again(error)
-                raise
             finally:
                 gate.leave()
             gate.success(ticket, answer.headers)

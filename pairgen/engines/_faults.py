@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pairgen.errors import CredentialsError, PairgenError, RowError, UsageError
+from pairgen.errors import CredentialsError, PairgenError, Refused, RowError, UsageError
 
 NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 BAD_KEY = frozenset({"invalid_api_key", "invalid_authentication"})
@@ -86,7 +86,7 @@ def meaning(fault: Fault, host: str, model: str, key_env: str | None) -> Excepti
         return _not_offered(fault, host, model)
     if fault.status < 400 or fault.status == 405:
         return UsageError(f"{host} answers with {fault.said}: check base_url ({fault.message})")
-    return _bad_row(fault)
+    return _bad_row(fault, host)
 
 
 def _not_offered(fault: Fault, host: str, model: str) -> PairgenError:
@@ -96,12 +96,13 @@ def _not_offered(fault: Fault, host: str, model: str) -> PairgenError:
     return UsageError(f"{host} does not offer this ({fault.said}): model {model!r}; {fault.message}{advice}")
 
 
-def _bad_row(fault: Fault) -> RowError:
+def _bad_row(fault: Fault, host: str) -> RowError:
     if fault.code in FILTERED:
         return RowError("content_filter", fault.message)
     if fault.code == "context_length_exceeded" or fault.status == 413 or TOO_LONG.search(fault.message):
         return RowError("too_long", fault.message)
-    return RowError("bad_request", f"{fault.said} {fault.message}")
+    said = f"{fault.said} {fault.message}"
+    return Refused("bad_request", said, f"{host} refuses every request: {said}; {LEAVE_OUT}")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -14,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from pairgen import __version__
+from pairgen.engines._doubles import Doubles
 from pairgen.engines._faults import Retry
 from pairgen.engines._host import OPENAI, host_of
 from pairgen.errors import RowError
@@ -33,6 +34,16 @@ class Answer:
     body: bytes
 
 
+class _Response(aiohttp.ClientResponse):
+    """A response that knows its connection, also when that has been given back."""
+
+    came_on: Any
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        self.came_on = connection.protocol
+        return await super().start(connection)
+
+
 class Line:
     """Keeps connections to `base_url` open. `timeout` bounds a call, `silence` the wait for its next byte."""
 
@@ -44,8 +55,9 @@ class Line:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
             headers=_headers(host_of(base_url), key),
             timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(CONNECT, timeout), sock_read=silence),
-            cookie_jar=aiohttp.DummyCookieJar(),
+            cookie_jar=aiohttp.DummyCookieJar(), response_class=_Response,
         )
+        self._doubles = Doubles()
 
     async def post(self, path: str, body: bytes) -> Answer:
         """POST JSON. Raises Retry when no whole answer came, RowError when it is too long."""
@@ -60,7 +72,11 @@ class Line:
             async with self._session.request(
                 method, self._url + path, data=body, allow_redirects=False, proxy=self._proxy
             ) as answer:
-                return Answer(answer.status, answer.headers, await _read(answer))
+                found = Answer(answer.status, answer.headers, await _read(answer))
+                assert isinstance(answer, _Response)
+                if found.status == 200 and self._doubles.is_one(answer.came_on, found.body):
+                    raise Retry("an answer came twice, so this one is another's", kind="cut")
+                return found
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Retry(f"cannot be reached: {_detail(error)}", kind="unreachable") from None
         except TimeoutError as error:

@@ -80,7 +80,7 @@ class Gate:
     failed: int = 0
     heard: bool = False
     blamed: int = 0
-    refused: int = 0
+    pages: int = 0
     requests: Told = field(default_factory=Told)
     tokens: Told = field(default_factory=Told)
     paused_until: float = 0.0

@@ -17,12 +17,12 @@ from pydantic import Field, model_validator
 from pairgen.engine import Completion, Engine, EngineConfig, Request
 from pairgen.engines._body import count_choices, joined, samples
 from pairgen.engines._call import Call
-from pairgen.engines._faults import LEAVE_OUT, Retry, meaning, read_fault
+from pairgen.engines._faults import Retry, meaning, read_fault
 from pairgen.engines._host import OPENAI, host_of, key_for, read_key, refuse_keys
 from pairgen.engines._limits import Gate, forget, gate_of
 from pairgen.engines._prices import Price, Tokens, price_of
 from pairgen.engines._wire import chat_body, encode, prompt_tokens, token_field
-from pairgen.errors import CredentialsError, RowError, Stopped, UsageError
+from pairgen.errors import CredentialsError, Stopped, UsageError
 from pairgen.fingerprint import JSON, Runtime
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pairgen.engines._http import Answer, Line
 
 CHAT = "/chat/completions"
-STRANGERS = 8
-"""Requests refused, with none answered before, after which the request is wrong and not the row."""
+PAGES = 3
+"""Web pages, with nothing answered before, after which it is no proxy's passing trouble."""
 
 
 class OpenAIConfig(EngineConfig):
@@ -196,7 +196,8 @@ class OpenAIEngine:
         if b'"choices"' in body:
             return
         if body.lstrip()[:1] == b"<":
-            if self._gate.answered:  # what stands before the server, not the server
+            self._gate.pages += 1
+            if self._gate.answered or self._gate.pages < PAGES:  # what stands before the server, not the server
                 raise Retry(f"a web page in place of an answer: {body[:60]!r}", kind="busy")
             raise UsageError(f"{self.host} answers with a web page, not with JSON: check base_url")
         if b'"error"' in body:  # some gateways report an error with status 200
@@ -218,12 +219,6 @@ class OpenAIEngine:
             f"{self.host} does not answer ({self.without_key(error.reason)}); "
             "what was answered is kept, run again to go on"
         )
-
-    def refused_again(self, error: RowError) -> None:
-        """Raise UsageError when request after request is refused and none was answered: it is not the rows."""
-        self._gate.refused += 1
-        if not self._gate.answered and self._gate.refused >= STRANGERS:
-            raise UsageError(f"{self.host} refuses every request: {error.detail}; {LEAVE_OUT}") from None
 
     def stop_if_dead(self) -> None:
         """Raise again what made every further call pointless."""

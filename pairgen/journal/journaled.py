@@ -6,13 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 from pairgen.engine import Completion, Engine, Request, Tariff
-from pairgen.errors import RowError, Stopped
+from pairgen.errors import Refused, RowError, Stopped, UsageError
 from pairgen.fingerprint import canonical
 from pairgen.journal.file import Journal
 from pairgen.journal.keys import conversation_key, key_in
 from pairgen.journal.purse import Purse
 from pairgen.journal.tables import Bill
 from pairgen.store.manifest import Usage
+
+STRANGERS = 8
+"""Requests refused, with none of the step ever answered, after which the request is wrong and not the row."""
 
 
 class Journaled:
@@ -35,6 +38,7 @@ class Journaled:
         self._turns: dict[bytes, asyncio.Future[None]] = {}
         self._buying: set[asyncio.Task[list[Completion]]] = set()
         self._draining = False
+        self._refused = 0
 
     @property
     def paid(self) -> Usage:
@@ -137,7 +141,13 @@ class Journaled:
 
     async def _bought(self, request: Request, conversation: bytes, most: float) -> list[Completion]:
         note = canonical(self.engine.identity).decode()
-        raw = await self.engine.send(request)
+        try:
+            raw = await self.engine.send(request)
+        except Refused as error:
+            self._refused += 1
+            if self._refused >= STRANGERS and not self.paid.requests and not self.usage.reused:
+                raise UsageError(error.everyone) from None
+            raise
         try:
             completions = self._decode(raw)[: request.n]
         except RowError:

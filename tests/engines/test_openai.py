@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pairgen.engines._body import samples
 from pairgen.engines._faults import retry_after
 from pairgen.engines.openai import ENGINE
-from pairgen.errors import CredentialsError, RowError, Stopped, UsageError
+from pairgen.errors import CredentialsError, Refused, RowError, Stopped, UsageError
 
 KEY = "sk-canary-0123456789"
 
@@ -255,12 +255,12 @@ def test_retry_after_is_read_in_all_its_forms():
     assert retry_after({}) is None
 
 
-def test_a_server_that_refuses_every_request_stops_the_run(server, opened_with, ask):
-    server.faults = [error(400, "", "Unknown name 'seed'")] * 50
-    told = send(opened_with(concurrency=4), *(ask(str(i)) for i in range(40)))
-    assert isinstance(told[-1], UsageError)
-    assert "omit" in str(told[-1])
-    assert server.calls <= 8 + 4
+def test_a_refusal_says_what_it_means_when_all_are_refused(server, opened_with, ask):
+    server.faults = [error(400, "", "Unknown name 'seed'")]
+    (told,) = send(opened_with(), ask("q"))
+    assert isinstance(told, Refused)
+    assert "every request" in told.everyone
+    assert "omit" in told.everyone
 
 
 def test_extra_fields_are_sent_and_are_identity_and_others_can_be_left_out(server, opened_with, ask):
@@ -298,10 +298,13 @@ def test_engines_with_one_key_share_their_limits(server, opened_with, ask):
 
 def test_a_web_page_is_a_wrong_address_until_something_was_answered(server, opened_with, ask):
     page = (200, {}, b"<!DOCTYPE html><html>...")
-    server.faults = [page]
+    server.faults = [page] * 3
     (told,) = send(opened_with(), ask("q"))
     assert isinstance(told, UsageError)
     assert "base_url" in str(told)
+    server.faults = [page] * 2
+    (told,) = send(opened_with(), ask("q"))
+    assert isinstance(told, bytes)
     engine = opened_with(concurrency=1)
     server.faults = [(200, {}, json.dumps({"choices": [{"message": {"content": "a"}}]}).encode()), page]
     first, second = send(engine, ask("q"), ask("r"))

@@ -67,7 +67,7 @@ def summarise(benchmark: Benchmark[Any], rows: Sequence[EvalItem], about: About)
     official, found = tuple(benchmark.official(rows)), metrics_of(benchmark, rows)
     metrics = {**{name: found[name] for name in official}, **found}
     greedy = [reply for row in rows for reply in row.replies if reply.mode == "greedy"]
-    refused, unread = [row for row in rows if row.error is not None], baselines_of(benchmark)
+    refused, unread = [row for row in rows if row.error is not None], baselines_of(benchmark, rows)
     longer = by_group(benchmark, unread.get("longer", []))
     return EvaluationSummary(
         suite=benchmark.use, title=benchmark.label, who=about.who, command=about.command, config=about.config,
@@ -115,9 +115,10 @@ def metrics_of(benchmark: Benchmark[Any], rows: Sequence[EvalItem]) -> Metrics:
     return found
 
 
-def baselines_of(benchmark: Benchmark[Any]) -> dict[str, list[EvalItem]]:
-    """The rows of judges that do not read; none where a suite asks for something else than a judgment."""
-    items = selected(benchmark)
+def baselines_of(benchmark: Benchmark[Any], rows: Sequence[EvalItem]) -> dict[str, list[EvalItem]]:
+    """Judges that do not read, on the items of these rows; none where a suite asks for no judgment."""
+    asked = {row.id for row in rows}
+    items = [item for item in selected(benchmark) if item.id in asked]
     return baselines.rows(items) if all(isinstance(item, baselines.AnyItem) for item in items) else {}
 
 

@@ -1,8 +1,8 @@
 """Two judges on the same items: how much better one is, how sure that is, and where they differ.
 
-Compared are the items both have scored, matched by id; a prompt's items are resampled together. McNemar's
-test asks of the items that only one of the two has wholly right (in every order it was shown) whether
-that could be a coin.
+Compared are the items both have scored, matched by id; a prompt's items are resampled together. The exact sign
+test asks of the items on which one of the two is better whether which one that is could be a coin: where an
+item is right or wrong, that is McNemar's test. It takes items for independent, the interval does not.
 """
 
 import math
@@ -21,8 +21,8 @@ Score = Callable[[EvalItem], float | None]
 class Comparison:
     """`after` minus `before` on `n` items of `clusters` prompts, with the 95 % interval of the paired bootstrap.
 
-    `gained` items only `after` has wholly right, `lost` only `before`; `p_value` is McNemar's, exact and
-    two-sided. `unmatched` items are in one of the two only, `unscored` in both but without a score in one.
+    `after` scores higher on `gained` items and lower on `lost` ones; `p_value` is the sign test's (McNemar's), exact
+    and two-sided. `unmatched` items are in one of the two only, `unscored` in both but without a score in one.
     """
 
     before: float
@@ -60,8 +60,8 @@ def compare(
         raise UsageError("nothing to compare: the two results share no scored item")
     clusters = [old[key].cluster or new[key].cluster or key for key, _, _ in scored]
     low, high = interval([now - was for _, was, now in scored], clusters, seed, rounds)
-    gained = sum(now == 1 and was < 1 for _, was, now in scored)
-    lost = sum(was == 1 and now < 1 for _, was, now in scored)
+    gained = sum(now > was for _, was, now in scored)
+    lost = sum(now < was for _, was, now in scored)
     was, now = (math.fsum(part) / len(scored) for part in list(zip(*scored, strict=True))[1:])
     return Comparison(
         was, now, now - was, low, high, len(scored), len(set(clusters)), gained, lost, mcnemar(gained, lost),

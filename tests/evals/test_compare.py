@@ -63,6 +63,12 @@ def test_copies_of_a_prompt_tell_no_more_than_one() -> None:
     assert (ten.low, ten.high, ten.clusters, ten.n) == (pytest.approx(one.low), pytest.approx(one.high), 40, 400)
 
 
+def test_half_right_items_count_for_the_one_that_is_better() -> None:
+    """Right in one order of two against none is a gain; -1 point off against -3 is one too."""
+    found = compare(rows([0.0, 0.5, 1.0, -3.0]), rows([0.5, 1.0, 0.5, -1.0]), first, rounds=10)
+    assert (found.gained, found.lost, found.p_value) == (3, 1, mcnemar(3, 1))
+
+
 def test_what_is_not_in_both_is_counted_and_left_out() -> None:
     old, new = rows([1.0, None, 0.0]), rows([1.0, 1.0, 1.0, 1.0])
     found = compare(old, new, first, rounds=10)

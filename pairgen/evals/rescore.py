@@ -12,11 +12,14 @@ from pathlib import Path
 from pairgen.engine import Completion
 from pairgen.errors import UsageError, nearest
 from pairgen.evals import compat
-from pairgen.evals.asking import JudgedBenchmark, read_view
+from pairgen.evals.asking import JudgedBenchmark, View, read_view
 from pairgen.evals.benchmark import Benchmark, EvalItem, EvalReply
+from pairgen.evals.choosing import ChoiceBenchmark
 from pairgen.evals.filerow import BadRow
 from pairgen.evals.files import FromFile, rows_of
 from pairgen.evals.items import ChoiceItem, PairItem, RatingItem
+from pairgen.evals.judging import PairBenchmark
+from pairgen.evals.rating import RatingBenchmark
 from pairgen.evals.run import EvalResult, result_of
 from pairgen.evals.said import Said, documented
 from pairgen.evals.select import selected
@@ -212,13 +215,23 @@ def _reader(benchmark: Benchmark[AnItem], name: str) -> Read:
 
 
 def _strict(benchmark: Benchmark[AnItem], item: AnItem, reply: EvalReply) -> EvalReply:
+    finish = "length" if reply.status == "truncated" else "stop"
+    found = read_view(_view(benchmark, item, reply), Completion(reply.text, finish, 0, 0))
+    return replace(reply, answer=found.answer, status=found.status)
+
+
+def _view(benchmark: Benchmark[AnItem], item: AnItem, reply: EvalReply) -> View:
+    """How a reply is to be read. Nothing is rendered: what was shown is not known, and need not be."""
+    order = reply.order or ""
+    if isinstance(benchmark, RatingBenchmark) and isinstance(item, RatingItem):
+        return View(order, (), "", benchmark.prompt, "ratings", item.low, item.high)
+    if isinstance(benchmark, ChoiceBenchmark) and isinstance(item, ChoiceItem) and benchmark.rated(item):
+        return View(order, (), "", benchmark.rater(item), "ratings", benchmark.low, benchmark.high)
+    if isinstance(benchmark, PairBenchmark) and benchmark.verdict == "ratings":
+        return View(order, (), "", benchmark.prompt, "ratings", benchmark.low, benchmark.high)
     if not isinstance(benchmark, JudgedBenchmark):
         raise UsageError(f"{benchmark.use} reads no texts of judges")
-    view = benchmark.views(item)[0]
-    finish = "length" if reply.status == "truncated" else "stop"
-    found = read_view(replace(view, way="ratings" if view.way == "ratings" else "text"),
-                      Completion(reply.text, finish, 0, 0))
-    return replace(reply, answer=found.answer, status=found.status)
+    return View(order, (), reply.gold, benchmark.prompt)
 
 
 def _own_rows(verdicts: str) -> list[EvalItem] | None:
@@ -258,14 +271,15 @@ def _read_again(
     benchmark: Benchmark[AnItem], rows: Iterable[EvalItem], items: Mapping[str, AnItem], known: Collection[str],
     read: Read,
 ) -> list[EvalItem]:
-    """Stored rows with their texts read again; rows without texts (scores, bare verdicts) stay as they are."""
+    """Stored rows with their texts read again; scores, bare verdicts and odds of letters stay as they are."""
     again = []
     for row in rows:
         if row.id not in known:
             raise UsageError(f"stored row {row.id!r} is no item of this benchmark: {_examples(row.id, known)}")
         if (item := items.get(row.id)) is None:
             continue
-        replies = tuple(read(item, reply) if reply.text else reply for reply in row.replies)
+        odds = any(reply.confidence is not None for reply in row.replies)
+        replies = tuple(read(item, reply) if reply.text and not odds else reply for reply in row.replies)
         anew = benchmark.row(item, replies) if replies and isinstance(benchmark, JudgedBenchmark) else row
         again.append(replace(anew, error=row.error))
     return again

@@ -246,6 +246,9 @@ def test_the_kappas_that_llmbar_published_are_those_of_its_fault(real_data: Path
         for column, key in (("winner_orig", "kappa_False"), ("winner_swap", "kappa_True")):
             found = llmbar_kappa([row[column] or None for row in rows], labels)
             assert found == pytest.approx(published[name][key], abs=1e-12), (name, key)
+        one, two = ([row[column] == "1" for row in rows] for column in ("winner_orig", "winner_swap"))
+        between = published[name]["kappa_agreement"]
+        assert math.isnan(between) or cohen_kappa(one, two) == pytest.approx(between, abs=1e-12), name
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40))

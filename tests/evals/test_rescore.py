@@ -249,6 +249,40 @@ def test_a_choice_of_judges_that_are_not_there(real_data: Path) -> None:
         rescore(benchmark, table, where={"evaluator": "GPT-4"})
 
 
+def test_choices_in_the_order_shown(tmp_path: Path, verdicts: Callable[..., str]) -> None:
+    """The right answer is index 0, wherever it stood; an order that is no order of four is named."""
+    row = {"subset": "Math", "prompt": "q", "chosen": ["right"], "rejected": ["x", "y", "z"]}
+    benchmark = suite("rewardbench2", written(tmp_path / "v2.jsonl", [{**row, "id": f"{n}"} for n in range(4)]))
+    said = [("0,1,2,3", "A"), ("2,0,1,3", "B"), ("3,2,1,0", "A"), ("1,2,3,0", "")]
+    found = rescore(benchmark, verdicts(*({"id": n, "order": o, "verdict": v} for n, (o, v) in enumerate(said))))
+    assert mean(found, "accuracy") == 0.5
+    assert mean(found, "rewardbench2_math") == (1 + 1 + 0 + 0.25) / 4
+    for order, message in (("0,1,2", "has 4 answers, their indices in the order shown"), ("file", "has 4 answers")):
+        with pytest.raises(UsageError, match=message):
+            rescore(benchmark, verdicts({"id": "1", "order": order, "verdict": "A"}))
+    with pytest.raises(UsageError, match="verdict is 'E'; it must be A, B, C, D or tie, or empty"):
+        rescore(benchmark, verdicts({"id": "1", "order": "0,1,2,3", "verdict": "E"}))
+
+
+def test_ratings_as_numbers_and_as_texts(tmp_path: Path, verdicts: Callable[..., str]) -> None:
+    """A verdict is the number itself; a text is read by the prompt's format; one off the scale is named."""
+    rows = [{"id": f"r{n}", "instruction": "q", "response": "a", "score": n + 1} for n in range(4)]
+    benchmark = suite("ratings", written(tmp_path / "rated.jsonl", rows))
+    numbers = rescore(benchmark, verdicts(*({"id": f"r{n}", "verdict": 4 - n} for n in range(4))))
+    assert mean(numbers, "pearson") == pytest.approx(-1)
+    texts = rescore(benchmark, verdicts(*({"id": f"r{n}", "text": f"Fine. [RESULT] {n + 1}"} for n in range(4))))
+    assert (mean(texts, "pearson"), mean(texts, "exact")) == (pytest.approx(1), 1)
+    with pytest.raises(UsageError, match=r"jsonl:1: verdict is '9', not a rating from 1 to 5"):
+        rescore(benchmark, verdicts({"id": "r0", "verdict": 9}))
+
+
+def test_a_reply_that_was_cut_says_nothing_yet(items: Path, verdicts: Callable[..., str]) -> None:
+    """Cut at its limit a text was still weighing; the official parser does not know that."""
+    row = {"id": "p1", "order": "chosen_first", "text": "At first sight [[A]] it is, but", "finish": "length"}
+    assert mean(rescore(suite("pairs", items), verdicts(row)), "parse_rate") == 0
+    assert mean(rescore(suite("pairs", items), verdicts(row), parser="official"), "parse_rate") == 1
+
+
 # parsers
 
 

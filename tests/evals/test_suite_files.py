@@ -3,7 +3,7 @@
 import gzip
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ from loop_lab import pairgen
 from suites_lab import suite, write_rows
 
 from pairgen.errors import UsageError
+from pairgen.evals import files
 from pairgen.evals.benchmark import self_check
 from pairgen.evals.files import FromFile
 from pairgen.evals.select import selected
 from pairgen.registry import names
+from pairgen.sources import Record
 
 
 @pytest.fixture
@@ -110,6 +112,23 @@ def test_the_identity_is_the_content_and_not_the_name(written: Callable[..., Pat
     assert suite("rewardbench", one).outside() != suite("rewardbench", other).outside()
     hub = suite("rewardbench", revision="abc").outside()
     assert hub == {"hub": "allenai/reward-bench", "split": "filtered", "revision": "abc"}
+
+
+def test_a_hub_dataset_is_read_by_its_name_split_and_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The suite's own where no path is given, another one by `path`; rows are named by the dataset."""
+    asked = []
+
+    def read(name: str, split: str, revision: str | None) -> Iterator[Record]:
+        asked.append((name, split, revision))
+        yield Record(f"{name}[0]", GOOD)
+        yield Record(f"{name}[1]", {**GOOD, "chosen": ""})
+
+    monkeypatch.setattr(files, "read_records", read)
+    with pytest.raises(UsageError, match=r"allenai/reward-bench\[1\]: chosen is empty"):
+        suite("rewardbench").items()
+    other = suite("rewardbench", Path("me/my-bench"), split="test", revision="v2", on_bad_row="skip")
+    assert len(other.items()) == 1
+    assert asked == [("allenai/reward-bench", "filtered", None), ("me/my-bench", "test", "v2")]
 
 
 def test_the_same_rows_in_every_kind_of_file(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pairgen.audit import duplicates
-from pairgen.audit.duplicates import BINS, THRESHOLD, near, shingles, sign, similarity
+from pairgen.audit.duplicates import THRESHOLD, Shingles, near, shingles, sign, similarity
 from pairgen.audit.hygiene import MEASURES as HYGIENE
 
 MEASURES = (*HYGIENE, *duplicates.MEASURES)
@@ -77,22 +77,24 @@ def test_datasketch_finds_as_much() -> None:
     assert (ours == theirs).mean() > 0.95
 
 
+@pytest.mark.parametrize("bins", [64, 128])
 @pytest.mark.parametrize("size", [4, 20, 100, 1000])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.8])
-def test_similarity_is_estimated_without_bias(size: int, share: float) -> None:
+def test_similarity_is_estimated_without_bias(size: int, share: float, bins: int) -> None:
     """Over many pairs of sets the mean estimate is the exact similarity, small sets (bins borrowed) as well."""
     rng = np.random.default_rng(7)
     common = round(2 * size * share / (1 + share))
     true = common / (2 * size - common)
     n = 400
     elements = rng.integers(0, np.iinfo(np.uint64).max, size=(n, 2 * size - common), dtype=np.uint64)
-    one = sign(elements[:, :size].ravel(), np.repeat(np.arange(n), size), n)
-    other = sign(elements[:, size - common:].ravel(), np.repeat(np.arange(n), size), n)
+    owners = np.repeat(np.arange(n), size)
+    one = sign(Shingles(elements[:, :size].ravel(), owners), n, bins)
+    other = sign(Shingles(elements[:, size - common:].ravel(), owners), n, bins)
     estimates = similarity(np.vstack([one, other]), np.arange(n), np.arange(n) + n)
     spread = estimates.std() / np.sqrt(n)
     assert estimates.mean() == pytest.approx(true, abs=4 * spread + 1e-3)
     if size == 1000:
-        assert estimates.std() == pytest.approx(np.sqrt(true * (1 - true) / BINS), abs=0.01)
+        assert estimates.std() == pytest.approx(np.sqrt(true * (1 - true) / bins), abs=0.01)
 
 
 @given(st.lists(st.lists(st.sampled_from("abcdef"), max_size=8).map(" ".join), max_size=12))
@@ -108,16 +110,17 @@ def test_signatures_depend_on_the_text_alone(texts: list[str]) -> None:
 
 
 def test_pairs_are_near_when_all_three_texts_are() -> None:
-    """One changed word in a long pair is near; the pair turned round or with another prompt is not."""
+    """A changed word in a long answer is near; a pair turned round, with another prompt or another answer is not."""
     rng = np.random.default_rng(2)
     prompt, chosen, rejected, other = (" ".join(VOCABULARY[k] for k in rng.integers(3000, size=60)) for _ in range(4))
     rows = [
         (prompt, chosen, rejected), (prompt, chosen + " indeed", rejected), (prompt, rejected, chosen),
-        (other, chosen, rejected), (prompt, chosen, rejected),
+        (other, chosen, rejected), (prompt, chosen, rejected), (prompt, chosen, "no"), (prompt, chosen, "maybe"),
+        (prompt + " so", "yes", "no"), (prompt, "yes", "no"), (prompt, "yes", ""), (prompt + " then", "yes", ""),
     ]
-    found = near(measured(rows, MEASURES))
-    assert found.flags["near_duplicate_pair"].tolist() == [0, 1, 0, 0, 0]
-    assert found.flags["near_duplicate_prompt"].tolist() == [0, 0, 0, 0, 0]
+    found = near(measured(rows, MEASURES)).flags
+    assert found["near_duplicate_pair"].tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 1]
+    assert found["near_duplicate_prompt"].tolist() == [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1]
 
 
 def test_many_texts_of_one_template_do_not_hide_twins() -> None:
@@ -129,6 +132,12 @@ def test_many_texts_of_one_template_do_not_hide_twins() -> None:
     flags = flagged(texts + twins)
     assert flags[:400].sum() == 0
     assert flags[400:].sum() == len(twins)
+
+
+def test_short_texts_are_not_taken_for_one_another() -> None:
+    """Of a thousand different prompts of two words none is near another."""
+    words = [VOCABULARY[k] for k in range(2000)]
+    assert flagged([f"{words[k]} {words[k + 1000]}" for k in range(1000)]).sum() == 0
 
 
 def test_a_text_without_words_is_no_near_duplicate() -> None:

@@ -169,7 +169,7 @@ def compare_finished(a: Path, b: Path, *, as_json: bool) -> None:
           f"difference {100 * found.diff:+.1f} points, 95 % interval {100 * found.low:+.1f} to "
           f"{100 * found.high:+.1f}; "
           f"zero is {sure}in it (paired bootstrap, {found.n:,} items of {found.clusters:,} prompts)\n"
-          f"wholly right only in the second {found.gained:,}, only in the first {found.lost:,}: "
+          f"the second is better on {found.gained:,} items, the first on {found.lost:,}: "
           f"p = {found.p_value:.3g} (McNemar, exact)")
     if found.unmatched or found.unscored:
         print(f"left out: {found.unmatched:,} items that only one has, {found.unscored:,} that one could not score")

@@ -35,7 +35,7 @@ def by_length(rows: Sequence[EvalItem], bins: int = BINS) -> list[Slice]:
 
 def by_confidence(rows: Sequence[EvalItem], bins: int = BINS) -> list[Slice]:
     """The share of right picks by confidence (see `evals.calibration`); nothing where rows hold none."""
-    points = points_of(rows)
+    points = points_of([row for row in rows if len(row.answers) == 2])
     return [
         Slice(math.fsum(point.confidence for point in some) / len(some), estimate(point.right for point in some))
         for some in cut(points, lambda point: point.confidence, bins)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pairgen.engine import EngineConfig
+from pairgen.errors import UsageError
 from pairgen.evals.benchmark import Benchmark, EvalItem
 from pairgen.evals.run import result_of
 from pairgen.evals.select import selected
@@ -85,6 +86,8 @@ def mark(runner: Runner, step: Step, benchmark: Benchmark[Any], marking: Marking
     with StepWriter(step.folder(runner.folder), step.spec.writes, runner.setup.shard_rows) as writer:
         for row in marking.rows(items):
             runner.check_stop()
+            if row.error is None and not any(row.answers):
+                raise UsageError(f"{benchmark.id}: item {row.id} has no answers to score; it can only be rescored")
             writer.add(row)
             rows.append(row)
             meter.rows = meter.done = len(rows)

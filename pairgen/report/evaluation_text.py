@@ -8,12 +8,15 @@ from pairgen.report.charts import Z95
 from pairgen.report.evaluation_summary import EvaluationSummary, Metrics
 from pairgen.report.headline import metric_name
 from pairgen.report.numbers import NONE, Estimated, cost, count, estimated, number, points, share
+from pairgen.report.text import one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-ALWAYS = ("accuracy", "consistent_accuracy")
+ALWAYS = ("accuracy", "consistent_accuracy", "pearson", "spearman", "exact")
 """What the table of subsets shows, where a suite has it."""
+WIDEST = 26
+"""Letters of a subset's name in a terminal."""
 DETAILS = r"_loose$|^truncated$|^accuracy_(gold|length|when|at)_|^coverage_|^(brier|confidence|vote_ties)$"
 """Numbers that are in the report and the result file only."""
 
@@ -23,9 +26,9 @@ def metric_table(summary: EvaluationSummary) -> "Table":
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for name in (summary.who, "n", *summary.baselines):
-        table.add_column(name, justify="right", overflow="fold")
+    table.add_column("", overflow="fold")
+    for name in (one_line(summary.who, WIDEST), "n", *summary.baselines):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, value in shown(summary).items():
         others = [number(_mean(metrics, name)) for metrics in summary.baselines.values()]
         table.add_row(name, estimated(value), count(value["n"]), *others)
@@ -56,7 +59,7 @@ def group_table(summary: EvaluationSummary) -> "Table":
         table.add_column("longer picked", justify="right")
     for group, metrics in summary.groups.items():
         cells = [estimated(metrics.get(name)) for name in names]
-        table.add_row(group, items_of(metrics), *cells, *longer_in(summary, group))
+        table.add_row(one_line(group, WIDEST), items_of(metrics), *cells, *longer_in(summary, group))
     return table
 
 
@@ -123,6 +126,8 @@ def short(summary: EvaluationSummary) -> str:
     money = f", {cost(spent.cost)}" if cost(spent.cost) != NONE else ""
     line = f"{summary.title}: {summary.who} on {count(summary.items)} items"
     line += f"; {asked}{tokens}{money}" if asked else ""
+    if summary.unscored_share:
+        line += f"\nnot scored: {share(summary.unscored_share)} of the items; the first: {summary.first_error}"
     if summary.missing:
         line += f"\nnot the whole suite: without {_some(summary.missing)}"
     if summary.skipped:

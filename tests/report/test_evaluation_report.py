@@ -92,6 +92,7 @@ def test_the_terminal_shows_what_is_quoted_and_leaves_details_to_the_page() -> N
         "parse_rate", "auroc",
     ]
     assert short(sample("m")).splitlines() == [
-        "Toy: m on 419 items; 838 requests, 10,500 tokens, $1.250", "not the whole suite: without m, c",
+        "Toy: m on 419 items; 838 requests, 10,500 tokens, $1.250",
+        "not scored: 1.0 % of the items; the first: m", "not the whole suite: without m, c",
         "left out: 3 rows of the data; m",
     ]

@@ -5,7 +5,7 @@ knows, or rows with the columns of `evals.said`. Every verdict finds its item or
 the file says nothing of are unscored and counted.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,18 +17,14 @@ from pairgen.evals.benchmark import Benchmark, EvalItem, EvalReply
 from pairgen.evals.choosing import ChoiceBenchmark
 from pairgen.evals.filerow import BadRow
 from pairgen.evals.files import FromFile, rows_of
-from pairgen.evals.items import ChoiceItem, PairItem, RatingItem
+from pairgen.evals.items import ChoiceItem, RatingItem
 from pairgen.evals.judging import PairBenchmark
 from pairgen.evals.rating import RatingBenchmark
+from pairgen.evals.replies import AnItem, Read, row_of
 from pairgen.evals.run import EvalResult, result_of
 from pairgen.evals.said import Said, documented
 from pairgen.evals.select import selected
-from pairgen.records import gold_label
 from pairgen.resources import resolve
-
-AnItem = PairItem | ChoiceItem | RatingItem
-Read = Callable[[AnItem, EvalReply], EvalReply]
-"""Reads the text of a reply to an item again, and gives the reply with its answer and status."""
 
 
 def rescore(
@@ -55,7 +51,7 @@ def rescore(
             raise BadRow(f"{entry.where}: no item {entry.item!r} in {benchmark.use}: {_examples(entry.item, known)}")
         said.setdefault(entry.item, []).append(entry)
     _check_once(said)
-    return _result(benchmark, [_row(item, said.get(item.id, []), read, verdicts) for item in asked])
+    return _result(benchmark, [row_of(item, said.get(item.id, []), read, verdicts) for item in asked])
 
 
 def _ids(benchmark: Benchmark[AnItem]) -> Collection[str]:
@@ -108,94 +104,6 @@ def _check_once(said: Mapping[str, Sequence[Said]]) -> None:
                     f"{entry.where}: item {entry.item!r}{shown} was said already, at {first.where}; number several "
                     "samples with a column `sample`, choose one of several judges with where COLUMN=VALUE"
                 )
-
-
-def _row(item: AnItem, said: Sequence[Said], read: Read, source: str) -> EvalItem:
-    if not said:
-        return item.row(error=f"no verdict in {Path(source).name}")
-    scored = [entry for entry in said if entry.scores]
-    if scored:
-        return item.row(scores=_scores(item, scored[0]))
-    modes = "sampled" if any(entry.sample for entry in said) else "greedy"
-    return item.row([_reply(item, entry, modes, read) for entry in sorted(said, key=lambda entry: entry.sample)])
-
-
-def _scores(item: AnItem, entry: Said) -> tuple[float | None, ...]:
-    wanted = 1 if isinstance(item, RatingItem) else 2 if isinstance(item, PairItem) else len(item.answers)
-    if len(entry.scores) != wanted:
-        raise BadRow(f"{entry.where}: {len(entry.scores)} scores; item {item.id!r} has {wanted} answers")
-    return entry.scores
-
-
-def _reply(item: AnItem, entry: Said, mode: str, read: Read) -> EvalReply:
-    order = _order(item, entry)
-    reply = EvalReply(mode, order, entry.sample, entry.text or "", None, "none", _gold(item, order), 0)
-    if entry.finish == "length":
-        reply = replace(reply, status="truncated")
-    if entry.text is not None:
-        return read(item, reply)
-    answer = _slot(item, entry, order) if entry.winner is not None else _verdict(item, entry)
-    status = "ok" if answer not in (None, "tie") else "tie" if answer else "none"
-    return replace(reply, answer=answer, status=entry.note or status)
-
-
-def _order(item: AnItem, entry: Said) -> str:
-    if isinstance(item, RatingItem):
-        return entry.order or "0"
-    if isinstance(item, ChoiceItem):
-        shown = entry.order.split(",")
-        if sorted(shown) != sorted(map(str, range(len(item.answers)))):
-            raise BadRow(f"{entry.where}: order is {entry.order!r}; item {item.id!r} has {len(item.answers)} answers, "
-                         "their indices in the order shown are wanted (2,0,1,3)")
-        return entry.order
-    if entry.order in ("file", "exchanged"):
-        return "rejected_first" if item.swapped == (entry.order == "file") else "chosen_first"
-    if entry.order not in ("chosen_first", "rejected_first", "both"):
-        raise BadRow(f"{entry.where}: no order; without it nobody knows what was shown first (see docs/suites.md)")
-    return entry.order
-
-
-def _gold(item: AnItem, order: str) -> str:
-    if isinstance(item, RatingItem):
-        return ""
-    if isinstance(item, ChoiceItem):
-        return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[order.split(",").index("0")]
-    if item.tie:
-        return "tie"
-    return gold_label("rejected_first" if order == "rejected_first" else "chosen_first")
-
-
-def _slot(item: AnItem, entry: Said, order: str) -> str | None:
-    """The slot of a winner that is named by its place in the file, or by being the better answer."""
-    if not isinstance(item, PairItem):
-        raise BadRow(f"{entry.where}: a winner is of two answers; item {item.id!r} is not a pair, give its verdict")
-    if entry.winner in ("tie", ""):
-        return entry.winner or None
-    chosen = entry.winner == "chosen" or entry.winner == ("second" if item.swapped else "first")
-    return "A" if chosen == (order != "rejected_first") else "B"
-
-
-def _verdict(item: AnItem, entry: Said) -> str | None:
-    found = entry.verdict or ""
-    if not found:
-        return None
-    if isinstance(item, RatingItem):
-        return _rating(item, entry)
-    letters = ("A", "B") if isinstance(item, PairItem) else tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(item.answers)])
-    named = "tie" if found.lower() == "tie" else found.upper()
-    if named in (*letters, "tie"):
-        return named
-    raise BadRow(f"{entry.where}: verdict is {found!r}; it must be {', '.join(letters)} or tie, or empty")
-
-
-def _rating(item: RatingItem, entry: Said) -> str:
-    try:
-        value = float(entry.verdict or "")
-    except ValueError:
-        value = float("nan")
-    if not item.low <= value <= item.high:
-        raise BadRow(f"{entry.where}: verdict is {entry.verdict!r}, not a rating from {item.low} to {item.high}")
-    return f"{value:g}"
 
 
 def _reader(benchmark: Benchmark[AnItem], name: str) -> Read:

@@ -20,6 +20,7 @@ from pairgen.audit.read import Source
 from pairgen.audit.stats import rate, stat
 from pairgen.audit.summary import DatasetAudit, Rate, Stat
 from pairgen.audit.table import Table
+from pairgen.audit.verdict import findings
 from pairgen.engine import EngineConfig
 from pairgen.errors import UsageError
 from pairgen.evals.benchmark import EvalItem
@@ -94,10 +95,11 @@ def under_models(found: DatasetAudit, source: Source, table: Table, asked: Model
         say(f"drawing own answers of {asked.policy.name}")
         advice = _advice(drawn, asked)
     table.join(columns)
-    return replace(
+    read = replace(
         found, model=tuple(_stats(columns)), model_rates=tuple(_rates(columns, table)), advice=advice,
         notes=(*found.notes, *notes),
     )
+    return replace(read, findings=findings(read))
 
 
 def _draw(source: Source, total: int, asked: Models) -> Drawn:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pairgen.audit.contamination import Overlap
     from pairgen.audit.filter import Condition
     from pairgen.audit.gate import Gate
+    from pairgen.audit.model import Models
     from pairgen.audit.read import Source
     from pairgen.audit.run import Audited, Options
     from pairgen.audit.summary import Audit
@@ -32,6 +33,12 @@ OUT = "A new folder for kept rows, as they stood in their source, and drops.json
 FAIL = "Leave with exit code 3 on findings (bad, warn, note) or on a condition: bad,duplicate_pair>0.01."
 SAMPLE = "Measure so many pairs drawn at random; all rows are read and bad ones counted."
 WORKERS = "Processes that measure (default: the cores there are)."
+MODEL = "A policy (folder, hub name or builtin:NAME): how likely does it find both sides?"
+REFERENCE = "What --model was trained from: its implicit reward margins."
+JUDGE = "A judge: how often does it prefer chosen, asked in both orders?"
+ADVISE = "Let --model write answers of its own and say which objective suits the pairs."
+PAIRS = "Pairs that models read, drawn at random."
+DRILL = "No dataset: put planted pairs through every judging and pairing path and see them come out right."
 
 
 def audit(
@@ -51,22 +58,38 @@ def audit(
     fail_on: Annotated[list[str] | None, typer.Option("--fail-on", help=FAIL)] = None,
     sample: Annotated[int | None, typer.Option("--sample", min=2, help=SAMPLE)] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help=WORKERS)] = None,
+    model: Annotated[str | None, typer.Option("--model", help=MODEL)] = None,
+    reference: Annotated[str | None, typer.Option("--reference", help=REFERENCE)] = None,
+    advise: Annotated[bool, typer.Option("--advise", help=ADVISE)] = False,
+    judge: Annotated[str | None, typer.Option("--judge", help=JUDGE)] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="The judge's prompt (default: judge.md).")] = None,
+    engine: Annotated[str, typer.Option("--engine", help="What answers: auto, vllm, transformers, openai.")] = "auto",
+    base_url: Annotated[str | None, typer.Option("--base-url", help="The judge's server: https://host/v1")] = None,
+    budget: Annotated[float | None, typer.Option("--budget", min=0.0, help="Most dollars for the judge.")] = None,
+    pairs: Annotated[int, typer.Option("--model-pairs", min=2, help=PAIRS)] = 512,
+    drill: Annotated[bool, typer.Option("--drill", help=DRILL)] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
 ) -> None:
     """Audit preference data: contrast, what labels lean on, hygiene, and what to filter. Several stand side by side."""
+    from pairgen.cli.audit_models import Given, run_drill
+
+    if drill:
+        run_drill(json_)
+        return
     from pairgen.audit import contamination
     from pairgen.audit.gate import parse_gate
     from pairgen.cli.display import display
     from pairgen.cli.terminal import only_ours
 
     began, gate = time.monotonic(), parse_gate(fail_on or [])
+    models = Given(model, reference, judge, prompt, engine, base_url, advise, pairs, budget).models()
     with contamination.against(against or []) as overlap:
         options = _options(tokenizer, workers, overlap)
         condition = _condition(filter_, out, sample, options)
         sources = _Asked(columns_of(columns), split, by, sample).sources(data or [], chosen, rejected)
         wanted, names = _Wanted(sources, html, rows, out), _names(sources)
         with only_ours(Path(os.devnull)) as terminal, display(terminal, names, quiet or json_) as shown:
-            done = [_audited(*one, options, shown) for one in zip(sources, names, strict=True)]
+            done = [_audited(*one, options, models, shown) for one in zip(sources, names, strict=True)]
             written = wanted.write(done, condition)
     found = _summary(done, time.monotonic() - began)
     wanted.report(found)
@@ -170,7 +193,11 @@ def _condition(text: str | None, out: Path | None, sample: int | None, options: 
     return condition
 
 
-def _audited(source: "Source", name: str, options: "Options", shown: "Display") -> "Audited":
+def _audited(
+    source: "Source", name: str, options: "Options", models: "Models | None", shown: "Display"
+) -> "Audited":
+    from dataclasses import replace
+
     from pairgen.audit.run import audit as audited
     from pairgen.pipeline.progress import Meter
     from pairgen.store import Usage
@@ -183,6 +210,11 @@ def _audited(source: "Source", name: str, options: "Options", shown: "Display") 
 
     meter.tell(Usage(), note="opening", force=True)
     found = audited(source, options, told)
+    if models is not None:
+        from pairgen.audit.model import under_models
+
+        read = under_models(found.summary, source, found.table, models, lambda line: meter.tell(Usage(), note=line))
+        found = replace(found, summary=read)
     meter.done = meter.total = meter.rows = found.summary.rows
     meter.tell(Usage(), "done", f"{found.summary.pairs:,} pairs", force=True)
     return found

@@ -21,30 +21,37 @@ class Connection(Protocol):
 
 
 class Doubles:
-    """Tells a repeated answer: the bytes that came before it on its connection, from a server whose ids differ."""
+    """Tells a repeated answer: the bytes that came before it on its connection, id included.
+
+    Some servers give every answer the same id, and equal texts are equal bytes there. That is known once two
+    different answers, or the first ones of two connections, had one id; until then a repetition counts as one.
+    """
 
     def __init__(self) -> None:
         self._last: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()
         self._shifted: WeakSet[Connection] = WeakSet()
-        self._id: bytes | None = None
-        self._differ = False
+        self._first: tuple[bytes, int] | None = None
+        self._ids = "unknown"
 
     def is_one(self, connection: Connection, body: bytes) -> bool:
         """Whether an answer was given before, or came behind one that was. Its connection is then closed."""
         before, digest = self._last.get(connection), hash(body)
         self._last[connection] = digest
-        self._learn(body)
-        if connection not in self._shifted and not (self._differ and before == digest):
+        found = ID.search(body, 0, HEAD)
+        if found is not None and self._ids != "differ":
+            self._learn(found[1], digest, fresh=before is None)
+        repeated = found is not None and before == digest and self._ids != "same"
+        if connection not in self._shifted and not repeated:
             return False
         self._shifted.add(connection)
         connection.close()
         return True
 
-    def _learn(self, body: bytes) -> None:
-        """Where every answer has one id, equal answers are no sign of anything."""
-        if self._differ:
-            return
-        found = ID.search(body, 0, HEAD)
-        if found is not None:
-            self._differ = self._id is not None and found[1] != self._id
-            self._id = found[1]
+    def _learn(self, own: bytes, digest: int, *, fresh: bool) -> None:
+        """`own` is the id of an answer, which may be the `fresh` first one of its connection."""
+        if self._first is None:
+            self._first = (own, digest)
+        elif own != self._first[0]:
+            self._ids = "differ"
+        elif fresh or digest != self._first[1]:
+            self._ids = "same"

@@ -31,9 +31,20 @@ async def ask_row(stage: LLMStage, row: Any, answers: Journaled) -> list[Any]:
 
 
 async def _all(answers: Journaled, requests: Sequence[Request]) -> list[list[Completion]]:
+    """All replies. Of several requests that are refused the first counts, whichever is told first."""
     if len(requests) == 1:
         return [await answers.complete(requests[0])]
-    return list(await asyncio.gather(*(answers.complete(r) for r in requests)))
+    replies = await asyncio.gather(*(_settled(answers, request) for request in requests))
+    if refused := next((reply for reply in replies if isinstance(reply, RowError)), None):
+        raise refused
+    return [reply for reply in replies if not isinstance(reply, RowError)]
+
+
+async def _settled(answers: Journaled, request: Request) -> list[Completion] | RowError:
+    try:
+        return await answers.complete(request)
+    except RowError as error:
+        return error
 
 
 @dataclass(frozen=True, slots=True)

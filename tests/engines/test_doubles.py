@@ -33,10 +33,24 @@ def test_the_same_bytes_again_on_a_connection():
     assert not other.closed
 
 
+def test_the_very_first_answer_again():
+    """Nothing is known of the server yet, and still the second request does not get the first one's answer."""
+    doubles, wire = Doubles(), Wire()
+    assert [doubles.is_one(wire, body(1)) for _ in range(2)] == [False, True]
+
+
 def test_a_server_with_one_id_for_everything():
     """Some give every answer the same id, so that equal texts are equal bytes: those are answers."""
     doubles, wire = Doubles(), Wire()
+    assert not doubles.is_one(wire, body("x", "[2]"))
     assert not any(doubles.is_one(wire, body("x")) for _ in range(9))
+
+
+def test_a_server_with_one_answer_for_everything():
+    """One request is asked again, on another connection; then it is known, and nothing is asked twice any more."""
+    doubles, one, other = Doubles(), Wire(), Wire()
+    assert [doubles.is_one(one, body("x")) for _ in range(2)] == [False, True]
+    assert not any(doubles.is_one(other, body("x")) for _ in range(9))
 
 
 def test_bodies_without_an_id():

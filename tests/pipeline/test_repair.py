@@ -137,6 +137,22 @@ def test_a_stage_without_a_form_has_no_such_option() -> None:
         Respond.model_validate({"id": "a", "use": "respond", "engine": "e", "repair": True})
 
 
+@pytest.mark.parametrize("slow", [0, 1])
+def test_of_two_refusals_the_first_request_counts(slow: int) -> None:
+    """Whichever order's refusal is told first, the drop is the same: a row that is asked again ends the same way."""
+
+    class Refusing(ScriptedEngine):
+        async def send(self, request: Request) -> bytes:
+            self.asked.append(request)
+            number = len(self.asked) - 1
+            await asyncio.sleep(0.02 * (number == slow))
+            raise RowError(("too_long", "content_filter")[number], "no")
+
+    stage = Prefer.model_validate({"id": "x", "use": "prefer", "engine": "e", "orders": "both"})
+    (drop,) = asked(Refusing([]), stage, candidates("Why?", "Because.", "So."))
+    assert drop.reason == "too_long"
+
+
 def test_the_seed_of_a_repair_is_its_samples() -> None:
     """Sample i of a request is asked again with the seed it was drawn with."""
     request = Request((), revise().sampling, 7, n=4, first=2)

@@ -40,7 +40,7 @@ def _scores(item: AnItem, entry: Said) -> tuple[float | None, ...]:
 
 def reply_of(item: AnItem, entry: Said, mode: str, read: Read) -> EvalReply:
     """One stored word as the reply it stands for. Raises BadRow where it cannot be one of this item."""
-    order = _order(item, entry)
+    order = order_of(item, entry)
     reply = EvalReply(mode, order, entry.sample, entry.text or "", None, "none", _gold(item, order), 0)
     if entry.finish == "length":
         reply = replace(reply, status="truncated")
@@ -51,7 +51,8 @@ def reply_of(item: AnItem, entry: Said, mode: str, read: Read) -> EvalReply:
     return replace(reply, answer=answer, status=entry.note or status)
 
 
-def _order(item: AnItem, entry: Said) -> str:
+def order_of(item: AnItem, entry: Said) -> str:
+    """The order that an entry is of, as rows write it. Raises BadRow where it is none of this item's."""
     if isinstance(item, RatingItem):
         return entry.order or "0"
     if isinstance(item, ChoiceItem):

@@ -20,7 +20,7 @@ from pairgen.evals.files import FromFile, rows_of
 from pairgen.evals.items import ChoiceItem, RatingItem
 from pairgen.evals.judging import PairBenchmark
 from pairgen.evals.rating import RatingBenchmark
-from pairgen.evals.replies import AnItem, Read, row_of
+from pairgen.evals.replies import AnItem, Read, order_of, row_of
 from pairgen.evals.run import EvalResult, result_of
 from pairgen.evals.said import Said, documented
 from pairgen.evals.select import selected
@@ -50,8 +50,8 @@ def rescore(
         if entry.item not in known:
             raise BadRow(f"{entry.where}: no item {entry.item!r} in {benchmark.use}: {_examples(entry.item, known)}")
         said.setdefault(entry.item, []).append(entry)
-    _check_once(said)
-    return _result(benchmark, [row_of(item, said.get(item.id, []), read, verdicts) for item in asked])
+    told = ((item, _once(item, said.get(item.id, []))) for item in asked)
+    return _result(benchmark, [row_of(item, entries, read, verdicts) for item, entries in told])
 
 
 def _ids(benchmark: Benchmark[AnItem]) -> Collection[str]:
@@ -93,17 +93,19 @@ def _examples(name: str, known: Collection[str]) -> str:
     return close if close.startswith("did") else f"its {len(known):,} ids are like {', '.join(sorted(known)[:3])}"
 
 
-def _check_once(said: Mapping[str, Sequence[Said]]) -> None:
-    for entries in said.values():
-        seen: dict[tuple[str, int], Said] = {}
-        for entry in entries:
-            first = seen.setdefault((entry.order, entry.sample), entry)
-            if first is not entry:
-                shown = f" in order {entry.order}" if entry.order else ""
-                raise BadRow(
-                    f"{entry.where}: item {entry.item!r}{shown} was said already, at {first.where}; number several "
-                    "samples with a column `sample`, choose one of several judges with where COLUMN=VALUE"
-                )
+def _once(item: AnItem, entries: Sequence[Said]) -> Sequence[Said]:
+    """The entries of an item, each order and sample told once. Raises BadRow naming both rows."""
+    seen: dict[tuple[str, int], Said] = {}
+    for entry in entries:
+        order = "" if entry.scores else order_of(item, entry)
+        first = seen.setdefault((order, entry.sample), entry)
+        if first is not entry:
+            shown = f" in order {entry.order}" if entry.order else ""
+            raise BadRow(
+                f"{entry.where}: item {entry.item!r}{shown} was said already, at {first.where}; number several "
+                "samples with a column `sample`, choose one of several judges with where COLUMN=VALUE"
+            )
+    return entries
 
 
 def _reader(benchmark: Benchmark[AnItem], name: str) -> Read:

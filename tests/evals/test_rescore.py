@@ -237,6 +237,8 @@ def test_a_verdict_said_twice_names_both_rows(items: Path, verdicts: Callable[..
     twice = {"id": "p1", "order": "chosen_first", "verdict": "A"}
     with pytest.raises(UsageError, match=r"jsonl:2: item 'p1' in order chosen_first was said already, at .*jsonl:1"):
         rescore(suite("pairs", items), verdicts(twice, twice))
+    with pytest.raises(UsageError, match="in order file was said already"):
+        rescore(suite("pairs", items), verdicts(twice, {**twice, "order": "file"}))
 
 
 def test_a_choice_of_judges_that_are_not_there(real_data: Path) -> None:

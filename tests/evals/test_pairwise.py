@@ -21,6 +21,7 @@ from pairgen.records import Message
 PROMPT = parse_prompt(
     "---\nvars: [instruction, answer_a, answer_b]\n---\n# user\n{{instruction}}\nA: {{answer_a}}\nB: {{answer_b}}\n",
     "short",
+)
 ITEMS = [
     PairItem("0", "g", "12: first", "=1", "no idea"),
     PairItem("1", "g", "987: last", "=7", "=9"),

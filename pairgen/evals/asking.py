@@ -213,7 +213,7 @@ def needs_part(prompt: PromptFile, way: Way) -> None:
     """Raise ValueError for a prompt whose replies cannot be read in that way."""
     rates = prompt.parser in RATINGS or "rating" in prompt.parts
     if way == "ratings" and not rates:
-        raise ValueError(f"prompt {prompt.name} reads no rating; its parser must be one of {sorted(RATINGS)}")
+        raise ValueError(f"prompt {prompt.name} reads no rating; take one that does, judges/mtbench_rating.md")
     if way == "text" and rates:
         raise ValueError(f"prompt {prompt.name} asks for a rating; say `verdict: ratings`")
     if way == "text" and prompt.parser is not None and prompt.parser not in FORMATS:

@@ -1,13 +1,15 @@
 """Pearson, Spearman and Kendall (tau-b) between what a judge gave and what was given, by prompt.
 
-Standard errors are the delete-one-prompt jackknife's. A coefficient is undefined where one side does not vary:
+Standard errors are the delete-one-prompt jackknife's; more than 500 prompts are left out in 500 groups.
+A coefficient is undefined where one side does not vary:
 then it has no mean, and is never a zero.
 
-Shapes: N rated answers, C clusters (prompts).
+Shapes: N rated answers, of I different ratings on one side and J on the other.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pairgen.evals.agreement import jackknife_error
@@ -16,6 +18,9 @@ from pairgen.evals.benchmark import Estimate, EvalItem
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+GROUPS = 500
+"""Parts left out in turn, at most."""
 
 
 def correlations(rows: Sequence[EvalItem], given: Mapping[int, float | None]) -> dict[str, Estimate]:
@@ -26,6 +31,7 @@ def correlations(rows: Sequence[EvalItem], given: Mapping[int, float | None]) ->
     x_N = np.array([value for _, value in kept], dtype=float)
     y_N = np.array([row.ratings[0] for row, _ in kept], dtype=float)
     clusters = _clusters([row for row, _ in kept])
+    groups = [list(chain(*clusters[start::GROUPS])) for start in range(min(GROUPS, len(clusters)))]
     unscored = len(rows) - len(kept)
 
     def number(value: float | None, left_out: list[float | None]) -> Estimate:
@@ -33,11 +39,11 @@ def correlations(rows: Sequence[EvalItem], given: Mapping[int, float | None]) ->
         return Estimate(value, error, 0 if value is None else len(clusters), unscored)
 
     ranks = (ranked(x_N), ranked(y_N))
-    rest = [np.delete(np.arange(len(kept)), cluster) for cluster in clusters]
+    rest = [np.delete(np.arange(len(kept)), group) for group in groups]
     return {
         "pearson": number(pearson(x_N, y_N), [pearson(x_N[i], y_N[i]) for i in rest]),
         "spearman": number(pearson(*ranks), [pearson(ranked(x_N[i]), ranked(y_N[i])) for i in rest]),
-        "kendall": number(*kendall(x_N, y_N, clusters)),
+        "kendall": number(*kendall(x_N, y_N, groups)),
     }
 
 
@@ -77,24 +83,32 @@ def kendall(
     """
     import numpy as np
 
-    sums_N3 = np.zeros((len(x_N), 3))
-    for place in range(len(x_N)):
-        sums_N3[place] = _signs(x_N - x_N[place], y_N - y_N[place])
+    sums_N3 = _sums(x_N, y_N)
     total_3 = sums_N3.sum(axis=0)
     left_out = []
     for cluster in clusters:
         inside = np.asarray(cluster)
-        own_3 = sum((_signs(x_N[inside] - x_N[i], y_N[inside] - y_N[i]) for i in inside), np.zeros(3))
+        own_3 = _sums(x_N[inside], y_N[inside]).sum(axis=0)
         left_out.append(_tau(total_3 - 2 * sums_N3[inside].sum(axis=0) + own_3))
     return _tau(total_3), left_out
 
 
-def _signs(dx_N: "NDArray[np.float64]", dy_N: "NDArray[np.float64]") -> "NDArray[np.float64]":
-    """Concordant minus discordant, pairs untied in x, pairs untied in y."""
+def _sums(x_N: "NDArray[np.float64]", y_N: "NDArray[np.float64]") -> "NDArray[np.float64]":
+    """For each row over all others: concordant minus discordant, those untied in x, those untied in y.
+
+    Counted in the table of different values: four corners of cumulative sums around each cell.
+    """
     import numpy as np
 
-    sx_N, sy_N = np.sign(dx_N), np.sign(dy_N)
-    return np.array([sx_N @ sy_N, np.abs(sx_N).sum(), np.abs(sy_N).sum()])
+    x_I, i_N = np.unique(x_N, return_inverse=True)
+    y_J, j_N = np.unique(y_N, return_inverse=True)
+    upto = np.zeros((len(x_I) + 1, len(y_J) + 1))
+    np.add.at(upto, (i_N + 1, j_N + 1), 1)
+    upto = upto.cumsum(axis=0).cumsum(axis=1)  # rows with x below i and y below j
+    below_N, above_N = upto[i_N, j_N], len(x_N) - upto[i_N + 1, -1] - upto[-1, j_N + 1] + upto[i_N + 1, j_N + 1]
+    left_N, right_N = upto[i_N, -1] - upto[i_N, j_N + 1], upto[-1, j_N] - upto[i_N + 1, j_N]
+    tied_x_N, tied_y_N = upto[i_N + 1, -1] - upto[i_N, -1], upto[-1, j_N + 1] - upto[-1, j_N]
+    return np.stack([below_N + above_N - left_N - right_N, len(x_N) - tied_x_N, len(x_N) - tied_y_N], axis=1)
 
 
 def _tau(sums_3: "NDArray[np.float64]") -> float | None:

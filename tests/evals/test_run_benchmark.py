@@ -9,12 +9,14 @@ import pyarrow as pa
 import pytest
 
 from pairgen.engine import Completion, Request
+from pairgen.engines.scripted import ScriptedEngine
 from pairgen.errors import RowError, Stopped, UsageError
 from pairgen.evals.benchmark import EvalItem, Known, said
 from pairgen.evals.judging import PairBenchmark, PairItem
 from pairgen.evals.run import EvalResult, benchmark_identity, result_of, run_benchmark
 from pairgen.evals.suites.heldout import Heldout
 from pairgen.fingerprint import digest
+from pairgen.journal import Journal, Journaled
 from pairgen.records import Contrast, Instruction, Message, Pair
 from pairgen.schema import from_batch, schema_of, to_batch
 from pairgen.store import Manifest, StepWriter, seal
@@ -172,3 +174,21 @@ def test_every_option_changes_the_identity_and_placement_does_not(option: dict[s
     plain = benchmark_identity(Heldout.model_validate(base))
     assert benchmark_identity(Heldout.model_validate(base | option)) != plain
     assert benchmark_identity(Heldout.model_validate(base | {"id": "i", "path": "b"})) == plain
+
+
+@pytest.mark.parametrize("way", ["text", "logits"])
+def test_letters_go_from_an_engine_through_the_journal_to_stored_rows(tmp_path: Path, way: str) -> None:
+    """A judge that always says A, asked for its letter: sure of it, right in one order, and free the second time."""
+    engine = ScriptedEngine(lambda messages, seed: "A")
+    benchmark = Numbers(id="n", use="numbers", prompt="judges/letter.md", verdict=way)
+    journal = Journal.open(tmp_path / "journal.db")
+    first, again = (asyncio.run(run_benchmark(benchmark, Journaled(engine, journal).complete, 3)) for _ in range(2))
+    journal.close()
+    assert len(engine.asked) == 20
+    assert first == again
+    stored = from_batch(EvalItem, to_batch(EvalItem, first.rows))
+    assert result_of(benchmark, stored) == first
+    assert {reply.confidence for row in stored for reply in row.replies} == {1.0 if way == "logits" else None}
+    assert (first.metrics["accuracy"]["mean"], first.metrics["first_slot"]["mean"]) == (0.5, 1)
+    if way == "logits":
+        assert first.metrics["logit_accuracy"]["mean"] == 0.5

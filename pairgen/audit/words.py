@@ -143,13 +143,13 @@ def _ascii_table() -> bytes:
 
 @cache
 def _unicode_table() -> NDArray[np.uint8]:
-    """The class of every character; half a second once, so only for text that is not ASCII."""
+    """The class of every character; it takes a moment, so only for text that is not ASCII."""
     return _table(0x110000)
 
 
 def _table(size: int) -> NDArray[np.uint8]:
     """The class of the first characters, as `re` sees them."""
-    every = "".join(map(chr, range(size)))
+    every = np.arange(size, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")
     table = np.full(size, MARK, np.uint8)
     for pattern, kind in ((r"\w+", WORD), (r"\s+", SPACE)):
         for run in re.finditer(pattern, every):

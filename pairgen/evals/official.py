@@ -84,7 +84,8 @@ def all_shown(rows: Sequence[EvalItem]) -> list[Shown | None]:
 class LLMBarStatistics:
     """LLMBar's `statistics.json` (princeton-nlp/LLMBar, LLMEvaluator/evaluate.py): counts over `n` pairs.
 
-    Two failed parses are equal, as there.
+    Two failed parses are equal, as there. Its kappas are not here: it maps a verdict for output 2 to 0 and leaves
+    labels 1 and 2, so that they measure nothing (tests/evals/test_official.py has them to the digit).
     """
 
     correct_false: int
@@ -100,20 +101,6 @@ def llmbar_statistics(pairs: Sequence[Shown]) -> LLMBarStatistics:
         sum(pair.right[0] for pair in pairs), sum(pair.right[1] for pair in pairs),
         sum(all(pair.right) for pair in pairs), sum(pair.plain == pair.exchanged for pair in pairs), len(pairs),
     )
-
-
-def llmbar_kappa(verdicts: Sequence[str | None], labels: Sequence[int]) -> float:
-    """Cohen's kappa as LLMBar publishes it, which is no agreement: verdict "2" becomes 0, labels stay 1 and 2."""
-    return cohen_kappa([1 if verdict == "1" else 0 for verdict in verdicts], list(labels))
-
-
-def cohen_kappa(one: Sequence[Hashable], two: Sequence[Hashable]) -> float:
-    """Agreement of two raters beyond chance (Cohen 1960): (po - pe) / (1 - pe); 1 where both say one thing only."""
-    n = len(one)
-    observed = sum(a == b for a, b in zip(one, two, strict=True)) / n
-    first, second = Counter(one), Counter(two)
-    chance = sum(first[label] * second[label] for label in first) / n**2
-    return 1.0 if chance == 1 else (observed - chance) / (1 - chance)
 
 
 def net_votes(pair: Shown) -> int:
@@ -143,11 +130,6 @@ def either_order(pairs: Iterable[Shown | None]) -> Estimate:
 def consistent(pairs: Iterable[Shown | None]) -> Estimate:
     """The share of pairs with the same readable word in both orders, ties included."""
     return estimate(None if pair is None else float(pair.agrees) for pair in pairs)
-
-
-def equal(pairs: Iterable[Shown | None]) -> Estimate:
-    """LLMBar's `equal`: the same word in both orders, where two that cannot be read are the same."""
-    return estimate(None if pair is None else float(pair.plain == pair.exchanged) for pair in pairs)
 
 
 @dataclass(frozen=True, slots=True)

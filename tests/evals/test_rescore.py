@@ -67,7 +67,7 @@ def test_runs_of_llmbar_through_its_published_table(real_data: Path) -> None:
             both = float(expected["correct_both"].split("= ")[1].rstrip("%")) / 100
             equal = float(expected["equal"].split("= ")[1].rstrip("%")) / 100
             assert mean(found, f"llmbar_{group}") == pytest.approx(average, abs=1e-12)
-            assert mean(found, f"llmbar_{group}_both") == pytest.approx(both, abs=1e-12)
+            assert mean(found, f"llmbar_{group}_correct_both") == pytest.approx(both, abs=1e-12)
             assert mean(found, f"llmbar_{group}_equal") == pytest.approx(equal, abs=1e-12)
 
 

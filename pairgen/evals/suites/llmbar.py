@@ -5,6 +5,7 @@ average accuracy over both orders, per set, and the sets evenly.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ from pairgen.evals.benchmark import Estimate, EvalItem
 from pairgen.evals.filepairs import FilePairs, labelled
 from pairgen.evals.filerow import BadRow, Row
 from pairgen.evals.items import PairItem
-from pairgen.evals.official import all_shown, both_right, either_order, equal, mixed
+from pairgen.evals.official import Agreement, all_shown, either_order, llmbar_statistics, mixed
 from pairgen.evals.said import Said
 from pairgen.prompts import Prompt, shipped
 
@@ -58,14 +59,17 @@ class LLMBar(FilePairs):
         return [labelled(f"{group}/{row.place}", group, row.text("input"), answers, label)]
 
     def official(self, rows: Sequence[EvalItem]) -> dict[str, Estimate]:
-        """Per set the average over both orders, both right and equal; evenly over sets where all are there."""
+        """Per set the average over both orders and the authors' four shares; evenly over sets where all are there."""
         found = super().official(rows)
         averages = {}
         for group in dict.fromkeys(row.group for row in rows):
             pairs = all_shown([row for row in rows if row.group == group])
             averages[group] = found[f"llmbar_{group}"] = either_order(pairs)
-            found[f"llmbar_{group}_both"] = both_right(pairs)
-            found[f"llmbar_{group}_equal"] = equal(pairs)
+            told = [pair for pair in pairs if pair is not None]
+            counts = llmbar_statistics(told)
+            for name in ("correct_false", "correct_true", "correct_both", "equal"):
+                share = Agreement(getattr(counts, name), counts.n).share
+                found[f"llmbar_{group}_{name}"] = replace(share, unscored=len(pairs) - len(told))
         for name, groups in (("llmbar_adversarial", ADVERSARIAL), ("llmbar_overall", self.GROUPS)):
             parts = [averages[group] for group in groups if group in averages and averages[group].n]
             if len(parts) == len(groups):

@@ -24,7 +24,14 @@ def report(run: Annotated[Path, typer.Argument(help="The run folder.")], json_: 
     if not path.is_file():
         raise UsageError(f"{run}: not a run folder (no {CONFIG} in it)")
     first, _, config = path.read_text(encoding="utf-8").partition("\n")
-    experiment = parse_experiment(yaml.safe_load(config))
+    tree = yaml.safe_load(config)
+    if "eval" in tree:
+        from pairgen.loop.assessed import rewrite
+
+        again = rewrite(run)
+        print(json.dumps({"report": str(again)}) if json_ else f"report: {again}")
+        return
+    experiment = parse_experiment(tree)
     plan, command = program(experiment), first.removeprefix("# ")
     if experiment.compare is not None:
         from pairgen.loop.study import study

@@ -20,7 +20,6 @@ from pairgen.evals.judging import PairBenchmark
 from pairgen.evals.select import selected
 from pairgen.loop.assess import Assessment
 from pairgen.pipeline.config import parse_plugin
-from pairgen.pipeline.sitting import CONFIG
 from pairgen.report.evaluation import evaluation_report
 from pairgen.report.evaluation_summary import Bin, EvaluationSummary, Metrics, Said, Sample, Spent
 from pairgen.report.numbers import Estimated
@@ -95,15 +94,28 @@ def compare_folders(before: Path, after: Path) -> Comparison:
 
 
 def finished(folder: Path) -> tuple[Benchmark[Any], list[EvalItem]]:
-    """The suite and the rows of the last evaluation in a folder."""
+    """The suite and the rows of the last evaluation that was finished in a folder."""
+    result = _result_in(folder)
+    where = f"{folder / RESULT}: eval"
+    benchmark = parse_plugin("pairgen.evals.suites", "BENCHMARK", yaml.safe_load(result["config"])["eval"], where)
+    return benchmark, list(read_rows(folder / result["step"], EvalItem))
+
+
+def rewrite(folder: Path) -> Path:
+    """Write result and report of a finished evaluation again, from its sealed rows; the report's path."""
+    result, (benchmark, rows) = _result_in(folder), finished(folder)
+    about = About(result["who"], result["command"], result["config"], result["step"], Spent(**result["spent"]))
+    write_results(folder, summarise(benchmark, rows, about))
+    return folder / REPORT
+
+
+def _result_in(folder: Path) -> dict[str, Any]:
     if not (folder / RESULT).is_file():
         raise UsageError(f"{folder}: no finished evaluation here (no {RESULT}); run pairgen eval with --out {folder}")
-    result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     if not result["step"]:
         raise UsageError(f"{folder}: holds verdicts scored without a model; compare what pairgen eval wrote")
-    tree = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    benchmark = parse_plugin("pairgen.evals.suites", "BENCHMARK", tree["eval"], f"{folder / CONFIG}: eval")
-    return benchmark, list(read_rows(folder / result["step"], EvalItem))
+    return result
 
 
 def metrics_of(benchmark: Benchmark[Any], rows: Sequence[EvalItem]) -> Metrics:

@@ -94,4 +94,4 @@ class EvaluationSummary:
     def to_json(self) -> dict[str, JSON]:
         """The numbers, without texts and samples."""
         whole = asdict(self)
-        return {key: value for key, value in whole.items() if key not in {"samples", "config"}}
+        return {key: value for key, value in whole.items() if key != "samples"}

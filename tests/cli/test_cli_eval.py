@@ -149,6 +149,20 @@ def test_two_evaluations_are_compared_item_by_item(cli: Cli, data: Path, tmp_pat
     assert "difference +50.0 points, 95 % interval +50.0 to +50.0; zero is not in it" in text
 
 
+def test_a_report_is_written_again_from_the_sealed_rows(
+    cli: Cli, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The result file comes out the same, byte for byte."""
+    out = tmp_path / "out"
+    cli("pairs", "--path", data, *READS, "--votes", 2, "--out", out, "-q")
+    before = (out / "result.json").read_bytes()
+    (out / "report.html").unlink()
+    said = pairgen(capfd, "report", out)
+    assert (said.code, said.out) == (0, f"report: {out / 'report.html'}\n")
+    assert (out / "result.json").read_bytes() == before
+    assert (out / "report.html").is_file()
+
+
 def test_commands_and_baselines_are_evaluated_too(cli: Cli, data: Path, tmp_path: Path) -> None:
     """A command that picks the longer answer gets what the baseline of that name gets."""
     script = tmp_path / "longer.py"

@@ -71,21 +71,24 @@ def _spread(chunks: Iterable[Columns], measures: Sequence[Measure], workers: int
         for chunk in chunks:
             waiting.append((chunk, pool.submit(measure, chunk, measures)))
             if len(waiting) == IN_FLIGHT * workers:
-                yield _finished(*waiting.popleft(), workers)
+                yield _finished(waiting)
         while waiting:
-            yield _finished(*waiting.popleft(), workers)
+            yield _finished(waiting)
+    except BrokenProcessPool as error:
+        rows = f" near row {waiting[0][0].rows[0]:,}" if waiting else ""
+        raise Stopped(
+            f"a worker died{rows}, most likely for want of memory: run again with fewer than {workers} workers "
+            "(--workers)"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _finished(chunk: Columns, future: Future[Measured], workers: int) -> Done:
-    try:
-        return Done(chunk, future.result())
-    except BrokenProcessPool as error:
-        raise Stopped(
-            f"a worker died near rows {chunk.rows[0]:,} to {chunk.rows[-1]:,}, most likely for want of memory: "
-            f"run again with fewer than {workers} workers (--workers)"
-        ) from error
+def _finished(waiting: deque[tuple[Columns, Future[Measured]]]) -> Done:
+    """The oldest chunk in flight, once it is measured."""
+    done = Done(waiting[0][0], waiting[0][1].result())
+    waiting.popleft()
+    return done
 
 
 def _settle() -> None:

@@ -67,7 +67,7 @@ def test_a_few_chunks_start_no_worker() -> None:
 
 def test_a_worker_that_dies_is_one_line() -> None:
     """The rows that were being measured are named, and what to do."""
-    with pytest.raises(Stopped, match=r"^a worker died near rows \d+ to \d+, .*fewer than 2 workers \(--workers\)$"):
+    with pytest.raises(Stopped, match=r"^a worker died near row \d+, .*fewer than 2 workers \(--workers\)$"):
         list(measured(chunks(), (dies,), 2))
 
 

@@ -4,6 +4,7 @@ They are rows like any judge's, so that every metric exists for them: a number a
 also reaches says nothing of judging.
 """
 
+import math
 from collections.abc import Sequence
 from random import Random
 
@@ -20,12 +21,13 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 def rows(items: Sequence[AnyItem], seed: int = 0) -> dict[str, list[EvalItem]]:
     """The rows of each baseline, by name: `always-first` (where there are slots), `longer` and `random`.
 
-    `longer` is a scoring model: an answer's score is its length in characters, and equal ones share.
+    `longer` is a scoring model: an answer's score is the log of its length, and equal ones share. So its
+    confidence, by Bradley and Terry, is the longer answer's share of the characters.
     """
     shown = [item for item in items if not isinstance(item, RatingItem)]
     found = {
         "always-first": [item.row(_always_first(item)) for item in shown],
-        "longer": [item.row((), [float(len(answer)) for answer in answers_of(item)]) for item in items],
+        "longer": [item.row((), [math.log(len(answer) + 1) for answer in answers_of(item)]) for item in items],
         "random": [item.row(_random(item, seed)) for item in items],
     }
     return {name: rows for name, rows in found.items() if rows}

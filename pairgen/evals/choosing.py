@@ -89,8 +89,8 @@ class ChoiceBenchmark(JudgedBenchmark[ChoiceItem]):
 
     def score(self, row: EvalItem) -> float | None:
         """The greedy credit of an item over the orders it was shown in."""
-        credits = [credit for credit in credits_of(row, "greedy") if credit is not None]
-        return sum(credits) / len(credits) if credits else None
+        found = credits_of(row, "greedy")
+        return sum(found) / len(found) if found else None
 
     def metrics(self, rows: Sequence[EvalItem]) -> dict[str, Estimate]:
         return choice_metrics(rows) | self.official(rows)

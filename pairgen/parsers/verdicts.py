@@ -61,6 +61,23 @@ class Format:
 
 
 @dataclass(frozen=True, slots=True)
+class TwoScores(Format):
+    """A judge that opens with a line of two scores and nothing else: the higher one wins, equal ones are a tie."""
+
+    def say(self, winner: str) -> str:
+        """A reply that holds nothing but the scores of such a verdict."""
+        return {"A": "8 6", "B": "6 8"}.get(winner, "7 7")
+
+    def read(self, text: str, finish: str = "stop") -> Verdict:
+        """The verdict of the first line, whatever becomes of the reasons after it."""
+        found = self.mark.fullmatch(next((line for line in text.splitlines() if line.strip()), ""))
+        if found is None:
+            return Verdict(None, "none")
+        first, second = map(float, found.groups())
+        return Verdict(TIE, "tie") if first == second else Verdict("A" if first > second else "B", "ok")
+
+
+@dataclass(frozen=True, slots=True)
 class Scale:
     """How a rating is written: the first group of `mark` is the number. `form` is how a judge writes one."""
 
@@ -110,6 +127,9 @@ FORMATS: Mapping[str, Format] = {
     ),
     # PandaLM: a digit alone on the first line, then reasons
     "digit": Format(re.compile(r"^\W*(1|2|tie)\W*$", re.I), _NUMBERED, "{}", opens=True),
+    # JudgeLM and the first GPT-4 judges
+    "two-scores": TwoScores(re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)(?:\s*,\s*|\s+)([0-9]+(?:\.[0-9]+)?)\s*"), _OR_TIE,
+                            opens=True),
     # a letter alone, for judges told to say nothing else
     "letter": Format(re.compile(r"^\W*([A-D])\W*$"), _letters("ABCD"), "{}"),
 }

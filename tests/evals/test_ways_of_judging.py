@@ -15,7 +15,8 @@ from pairgen.evals.items import PairItem
 from pairgen.evals.judging import PairBenchmark
 from pairgen.evals.run import benchmark_identity
 from pairgen.evals.slices import judge_metrics, length_metrics
-from pairgen.parsers import FORMATS, RATINGS
+from pairgen.evals.verdicts import vote, vote_share
+from pairgen.parsers import FORMATS, RATINGS, Verdict
 from pairgen.prompts import load_prompt
 from pairgen.records import ORDERS, Message, gold_label
 from pairgen.resources import ROOT
@@ -115,6 +116,23 @@ def test_kappa_is_scikit_learns(pairs: list[tuple[str, str]]) -> None:
     golds, answers = zip(*pairs, strict=True)
     if found is not None and found.mean is not None:
         assert found.mean == pytest.approx(metrics.cohen_kappa_score(golds, answers), abs=1e-9)
+
+
+@given(
+    st.sampled_from(["chosen", "tie"]),
+    st.lists(st.tuples(st.sampled_from(ORDERS), st.sampled_from(["A", "B", "tie", None])), min_size=1, max_size=9),
+)
+def test_a_vote_is_what_drawing_one_of_the_leaders_is_worth(gold: str, said: list[tuple[str, str | None]]) -> None:
+    """Votes of both orders are pooled by the answer they name; those that cannot be read are no votes."""
+    replies = tuple(EvalReply("sampled", order, i, "", answer, "", "", 0) for i, (order, answer) in enumerate(said))
+    row = EvalItem("x", "g", "q", ("c", "r"), replies, right=int(gold == "chosen"))
+    named = [
+        answer if answer == "tie" else "chosen" if gold_label(order) == answer else "rejected"
+        for order, answer in said if answer
+    ]
+    leaders = {name for name in named if named.count(name) == max(map(named.count, named))}
+    assert vote(row) == (1 / len(leaders) if gold in leaders else 0)
+    assert vote_share(row) == (max(map(named.count, named)) / len(named) if named else None)
 
 
 def test_the_letter_is_asked_for_and_its_probability_read() -> None:
@@ -279,6 +297,17 @@ def test_pairs_of_one_prompt_are_one_unit() -> None:
     assert (found.mean, found.stderr, found.n, found.unscored) == (0.5, 0.5, 2, 0)
 
 
+@pytest.mark.parametrize(
+    ("text", "winner", "status"),
+    [
+        ("8 7\nBecause.", "A", "ok"), ("6, 7.5", "B", "ok"), ("\n9 9\n", "tie", "tie"), ("10 9", "A", "ok"),
+        ("Assistant 1: 8\n8 7", None, "none"), ("8 7 6", None, "none"), ("8", None, "none"), ("", None, "none"),
+    ],
+)
+def test_two_scores_on_the_first_line(text: str, winner: str | None, status: str) -> None:
+    assert FORMATS["two-scores"].read(text, "length") == Verdict(winner, status)
+
+
 @pytest.mark.parametrize("name", list(FORMATS))
 def test_formats_say_and_read_the_same(name: str) -> None:
     form = FORMATS[name]
@@ -286,7 +315,7 @@ def test_formats_say_and_read_the_same(name: str) -> None:
         for finish in ("stop", "length"):
             text = f"{form.say(winner)}\n\nBecause" if form.opens else f"First this.\n{form.say(winner)}"
             assert form.read(text, finish).winner == winner
-    if name not in ("letter", "digit"):
+    if name not in ("letter", "digit", "two-scores"):
         assert form.read(f"{form.say('A')} and {form.say('B')}").status == "multiple"
     assert form.read("no idea").status == "none"
     assert form.read("no idea", "length").status == ("none" if form.opens else "truncated")

@@ -56,8 +56,6 @@ _HANGING = re.compile(
     re.IGNORECASE,
 )
 _ITEM = re.compile(r"(?:[-*+•>|#]|\d{1,3}[.)]|\w{1,30}:|  |\t)")
-_MARKER_WORDS = ("question modified", "of assistant", "[the ")
-"""What every form of `MARKERS` has in it: searching for those is a hundred times as fast."""
 _REVISION_MARKERS = (REASONING_MARKER, *SOLUTION_MARKERS)
 
 
@@ -89,11 +87,14 @@ MEASURES: tuple[Measure, ...] = (hygiene,)
 
 
 def has_marker(text: str) -> bool:
-    """Whether a marker of a construction prompt is left in an answer: ours, CLAIR's, or a judge's verdict form."""
+    """Whether a marker of a construction prompt is left in an answer: ours, CLAIR's, or a judge's verdict form.
+
+    What every form has in it is looked for first, a hundred times as fast as the forms themselves.
+    """
     lower = text.lower()
-    if "[[a]]" in lower or "[[b]]" in lower:
+    if "[" in lower and ("[[a]]" in lower or "[[b]]" in lower or ("[the " in lower and leaks_marker(text))):
         return True
-    if any(word in lower for word in _MARKER_WORDS) and leaks_marker(text):
+    if ("question modified" in lower or "of assistant" in lower) and leaks_marker(text):
         return True
     return ("student" in lower or "teacher" in lower) and any(m.search(text) for m in _REVISION_MARKERS)
 

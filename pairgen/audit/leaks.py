@@ -66,6 +66,7 @@ ROLES: tuple[str, ...] = (
     "\nASSISTANT:",
 )
 """Marks of the next turn that an answer ran into: looked for in answers only, prompts may hold a conversation."""
+_PLAIN_ROLES = tuple(mark for mark in ROLES if "#" not in mark)
 STRUCK = re.compile(r"</?s>")
 _HTML_STRIKE = re.compile(r"<s>[^<]{1,200}</s>")
 
@@ -110,12 +111,13 @@ def template_token(prompt: str, answers: tuple[str, ...]) -> str | None:
     `<s>` counts unless the page is HTML that strikes something out (`<s>old</s>`).
     """
     whole = "\0".join((prompt, *answers))
-    if ">" in whole or "]" in whole:
+    if "<" in whole or "[" in whole:  # one character is found twenty times as fast as two
         near = (tokens for common, tokens in TOKENS.items() if common in whole)
         if token := next((token for tokens in near for token in tokens if token in whole), None):
             return token
     said = "\0".join(answers)
-    if ":" in said and (role := next((mark for mark in ROLES if mark in said), None)):
+    roles = ROLES if "#" in said else _PLAIN_ROLES
+    if role := next((mark for mark in roles if mark in said), None):
         return role.strip()
     if spoken := next((name for name in SPEAKERS for answer in answers if answer.lstrip().startswith(name)), None):
         return spoken
@@ -123,7 +125,7 @@ def template_token(prompt: str, answers: tuple[str, ...]) -> str | None:
 
 
 def _struck(text: str) -> str | None:
-    if "<s>" not in text and "</s>" not in text:
+    if "<" not in text or ("<s>" not in text and "</s>" not in text):
         return None
     found = STRUCK.search(_HTML_STRIKE.sub("", text))
     return found.group() if found else None

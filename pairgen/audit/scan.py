@@ -15,7 +15,7 @@ Classes = NDArray[np.uint8]
 Hashes = NDArray[np.uint64]
 Counts = NDArray[np.int64]
 
-PIECE = 1 << 18
+PIECE = 1 << 16
 """Code points worked on at once: what fits a core's cache. A longer text is cut, a word at the cut in two."""
 _MARGIN = 24
 """How far marks look ahead: that many line breaks stand behind the last text."""
@@ -29,6 +29,7 @@ digits or more, where a key may stand."""
 
 PLAIN, BLANK, JOINER, BREAK, QUESTION, EXCLAMATION, EMOJI, DIGIT, LETTER, SINGLE = range(10)
 _TOP = 0x20000
+_BASE = 0xA0761D6478BD642F
 _SINGLES = (  # scripts written without spaces: every letter is a word
     (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF),
 )
@@ -110,7 +111,7 @@ def _read(pieces: list[str], n: int) -> Scanned:
     """One batch. Every piece is followed by a line break, so that nothing runs over into the next."""
     joined = "\n".join(pieces) + "\n" * (1 + _MARGIN)
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    classes = _classes()[np.minimum(codes, _TOP)]
+    classes = _classes().take(codes, mode="clip")
     ends = np.cumsum(np.fromiter(map(len, pieces), np.int64, n) + 1)
     starts = ends - np.array([len(piece) + 1 for piece in pieces])
     words, first, letters = _words(codes, classes)
@@ -124,18 +125,28 @@ def _read(pieces: list[str], n: int) -> Scanned:
 def _words(codes: Codes, classes: Classes) -> tuple[Hashes, Counts, Counts]:
     """Each word's hash, where it begins and its letters.
 
-    The hash is multilinear (a random factor for each place in the word), then mixed.
+    The hash is a polynomial in the word's code points modulo 2^64, read off a running sum over all of them, then
+    mixed. Words end where no letter follows; line breaks stand at the end of everything.
     """
-    at = np.flatnonzero(classes >= DIGIT)
-    if not len(at):
-        return np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64)
-    kinds = classes[at]
-    begins = np.ones(len(at), bool)
-    begins[1:] = (np.diff(at) > 1) | (kinds[1:] == SINGLE) | (kinds[:-1] == SINGLE)
-    first = np.flatnonzero(begins)
-    lengths = np.diff(np.append(first, len(at)))
-    place = np.arange(len(at)) - np.repeat(first, lengths)
-    return mixed(np.add.reduceat(codes[at] * _factors()[place & 63], first)), at[first], lengths
+    inside = classes >= DIGIT
+    edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
+    if inside[0]:
+        edges = np.concatenate([[0], edges])
+    first, end = edges[::2], edges[1::2]
+    if (classes == SINGLE).any():
+        first, end = _alone(classes, first, end)
+    powers, inverse = _powers(len(codes))
+    sums = np.zeros(len(codes) + 1, np.uint64)
+    np.cumsum(codes * powers[: len(codes)], out=sums[1:])
+    return mixed((sums[end] - sums[first]) * inverse[first]), first, end - first
+
+
+def _alone(classes: Classes, first: Counts, end: Counts) -> tuple[Counts, Counts]:
+    """Words taken apart at the letters that stand alone: begins and ends again."""
+    alone = np.flatnonzero(classes == SINGLE)
+    begins = np.union1d(first, np.concatenate([alone, alone + 1]))
+    begins = begins[classes[begins] >= DIGIT]
+    return begins, np.minimum(np.append(begins[1:], len(classes)), end[np.searchsorted(end, begins, "right")])
 
 
 def _marks(codes: Codes, classes: Classes, starts: Counts, ends: Counts) -> dict[str, Counts]:
@@ -204,9 +215,17 @@ def mixed(values: Hashes) -> Hashes:
     return np.asarray(values ^ (values >> np.uint64(31)))
 
 
+def _powers(n: int) -> tuple[Hashes, Hashes]:
+    """The first powers of the polynomial's base and of its inverse modulo 2^64, `n` at least."""
+    size = 1 << max(19, n.bit_length())
+    return _powers_of(_BASE, size), _powers_of(pow(_BASE, -1, 1 << 64), size)
+
+
 @cache
-def _factors() -> Hashes:
-    return np.random.default_rng(13).integers(1, 1 << 63, 64, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+def _powers_of(base: int, size: int) -> Hashes:
+    factors = np.full(size, base, np.uint64)
+    factors[0] = 1
+    return np.cumprod(factors)
 
 
 @cache

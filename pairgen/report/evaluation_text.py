@@ -43,7 +43,7 @@ def shown(summary: EvaluationSummary) -> Metrics:
             return not any(re.search(rf"(^|_){re.escape(group)}(_|$)", name) for group in summary.groups)
         return not name.startswith("sampled_") and not re.search(DETAILS, name)
 
-    return {name: value for name, value in summary.metrics.items() if is_told(name)}
+    return {name: value for name, value in summary.metrics.items() if value["n"] and is_told(name)}
 
 
 def group_table(summary: EvaluationSummary) -> "Table":

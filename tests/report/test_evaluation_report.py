@@ -89,7 +89,7 @@ def test_the_terminal_shows_what_is_quoted_and_leaves_details_to_the_page() -> N
     """No samples but votes, no details, and no official number of a subset that has its own line."""
     assert list(shown(sample())) == [
         "toy_overall", "accuracy", "accuracy_chosen_first", "accuracy_rejected_first", "consistent_accuracy",
-        "parse_rate", "auroc",
+        "parse_rate",
     ]
     assert short(sample("m")).splitlines() == [
         "Toy: m on 419 items; 838 requests, 10,500 tokens, $1.250",

@@ -14,6 +14,8 @@ import pyarrow as pa
 
 NUMBERS: dict[Any, tuple[str, Any]] = {pa.int64(): ("q", 0), pa.float64(): ("d", 0.0)}
 Column = Sequence[Any]
+EMPTY: Any = object()
+"""What the fields of a null struct hold: no null, for a field that may hold none is checked all the same."""
 
 
 def column(values: Column, kind: pa.DataType) -> pa.Array:
@@ -23,20 +25,20 @@ def column(values: Column, kind: pa.DataType) -> pa.Array:
     """
     if kind in NUMBERS:
         code, zero = NUMBERS[kind]
-        plain = array(code, [zero if value is None else value for value in values])
+        plain = array(code, [zero if value is None or value is EMPTY else value for value in values])
         return _made(kind, values, [pa.py_buffer(plain)])
     if pa.types.is_boolean(kind):
-        return _made(kind, values, [_bits(values, bool)])
+        return _made(kind, values, [_bits(values, _true)])
     if pa.types.is_struct(kind):
         return _made(kind, values, [], [column(_attributes(values, field.name), field.type) for field in kind])
     if pa.types.is_list(kind):
-        parts = [() if value is None else value for value in values]
+        parts = [() if value is None or value is EMPTY else value for value in values]
         inner = column(list(chain.from_iterable(parts)), kind.value_type)
         return _made(kind, values, [_offsets(parts)], [inner])
     if pa.types.is_string(kind):
-        return _binary(kind, values, [b"" if value is None else _utf8(value) for value in values])
+        return _binary(kind, values, [_utf8(value) for value in values])
     if pa.types.is_binary(kind):
-        return _binary(kind, values, [b"" if value is None else value for value in values])
+        return _binary(kind, values, [b"" if value is None or value is EMPTY else value for value in values])
     raise TypeError(f"no column of {kind}")
 
 
@@ -45,7 +47,9 @@ def mend(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _utf8(text: str) -> bytes:
+def _utf8(text: Any) -> bytes:
+    if text is None or text is EMPTY:
+        return b""
     try:
         return str.encode(text)
     except UnicodeEncodeError:
@@ -79,6 +83,10 @@ def _present(value: Any) -> bool:
     return value is not None
 
 
+def _true(value: Any) -> bool:
+    return value is not EMPTY and bool(value)
+
+
 def _attributes(values: Column, name: str) -> list[Any]:
     get = attrgetter(name)
-    return [None if value is None else get(value) for value in values]
+    return [EMPTY if value is None or value is EMPTY else get(value) for value in values]

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -36,6 +37,18 @@ def test_rows_become_what_pyarrow_makes_of_them(cls: type[Any], data: st.DataObj
     batch = to_batch(cls, rows)
     batch.validate(full=True)
     assert batch.equals(pa.RecordBatch.from_pylist([asdict(row) for row in rows], schema=schema_of(cls)))
+
+
+@pytest.mark.parametrize("cls", ROWS)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_rows_become_parquet(cls: type[Any], data: st.DataObject) -> None:
+    """Parquet's writer refuses a null in a field that has none, also where the struct around it is null itself."""
+    batch = to_batch(cls, data.draw(st.lists(st.from_type(cls), max_size=4)))
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    assert pq.read_table(pa.BufferReader(sink.getvalue())).to_pylist() == batch.to_pylist()
 
 
 @pytest.mark.parametrize(("kind", "values"), [

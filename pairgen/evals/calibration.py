@@ -56,10 +56,10 @@ def calibration(rows: Sequence[EvalItem], bins: int = BINS) -> dict[str, Estimat
 
 
 def points_of(rows: Sequence[EvalItem]) -> list[Point]:
-    """A point for each pair with a confidence."""
+    """A point for each pair with a confidence; items of more answers or of one have none."""
     found = []
     for place, row in enumerate(rows):
-        known = _known(row) if row.right else None
+        known = _known(row) if row.right and len(row.answers) == 2 else None
         if known is not None:
             found.append(Point(*known, place if row.cluster is None else row.cluster))
     return found

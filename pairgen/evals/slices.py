@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from pairgen.evals.agreement import kappa
-from pairgen.evals.benchmark import Estimate, EvalItem, EvalReply, estimate, estimate_rows
+from pairgen.evals.benchmark import Estimate, EvalItem, EvalReply, estimate_rows
 from pairgen.evals.verdicts import Pick, marks, pair_accuracy, pick_of, picks, replies_of, vote
 from pairgen.records import ORDERS, Order
 
@@ -84,10 +84,9 @@ def _tie_metrics(rows: Sequence[EvalItem], mode: str) -> dict[str, Estimate]:
 
 def _vote_metrics(rows: Sequence[EvalItem]) -> dict[str, Estimate]:
     """The plurality of all samples of both orders: maj@k, k being twice `votes`."""
-    votes = [vote(row) for row in rows]
     return {
-        "vote_accuracy": estimate(votes),
-        "vote_ties": estimate(None if value is None else float(0 < value < 1) for value in votes),
+        "vote_accuracy": estimate_rows(rows, lambda row: [vote(row)]),
+        "vote_ties": estimate_rows(rows, lambda row: [_level(vote(row))]),
     }
 
 
@@ -170,6 +169,10 @@ def _first_slot(reply: EvalReply) -> float | None:
 
 def _is(pick: Pick | None, wanted: Pick) -> float | None:
     return None if pick is None else float(pick == wanted)
+
+
+def _level(value: float | None) -> float | None:
+    return None if value is None else float(0 < value < 1)
 
 
 def _longer_picked(row: EvalItem, mode: str) -> list[float | None]:

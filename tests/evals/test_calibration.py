@@ -112,3 +112,4 @@ def test_margins_are_read_as_bradley_and_terry_do() -> None:
 
 def test_no_confidence_no_numbers() -> None:
     assert "ece" not in calibration([judged("x", ("A", None), ("B", None))])
+    assert calibration([EvalItem("x", "", "", ("a", "b", "c"), (), scores=(1.0, 0.0, 2.0))]) == {}

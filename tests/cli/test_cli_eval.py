@@ -4,11 +4,14 @@ import json
 import math
 import signal
 import sqlite3
+import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from loop_lab import Said, launch, pairgen
@@ -134,6 +137,51 @@ def replies(out: Path) -> int:
         return 0
 
 
+class Judge(BaseHTTPRequestHandler):
+    """A chat-completions server that always says A, and counts what it is asked."""
+
+    protocol_version = "HTTP/1.1"
+    asked: ClassVar[list[int]] = []
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.asked.append(body.get("n", 1))
+        choices = [
+            {"index": i, "finish_reason": "stop", "message": {"role": "assistant", "content": "[[A]]"}}
+            for i in range(body.get("n", 1))
+        ]
+        usage = {"prompt_tokens": 10, "completion_tokens": len(choices)}
+        raw = json.dumps({"model": body["model"], "choices": choices, "usage": usage}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing on stderr."""
+
+
+def test_a_judge_behind_a_server(cli: Cli, data: Path, tmp_path: Path) -> None:
+    """`--base-url` is an API: 12 pairs in two orders are 24 calls, and 24 for the votes; the same again is none."""
+    Judge.asked.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    args = ("pairs", "--path", data, "--model", "someone/judge-8b", "--votes", 3, "--out", tmp_path / "out", "-q",
+            "--base-url", f"http://127.0.0.1:{server.server_port}/v1", "--budget", 1)
+    try:
+        for _ in range(2):
+            said = cli(*args)
+            assert said.code == 0, said.err
+    finally:
+        server.shutdown()
+    assert sorted(Judge.asked) == [1] * 24 + [3] * 24
+    found = result(tmp_path / "out")
+    assert (found["who"], found["spent"]["requests"], found["spent"]["cost"]) == ("judge-8b", 48, 0.0)
+    assert (found["spent"]["prompt_tokens"], found["spent"]["completion_tokens"]) == (480, 96)
+    assert mean(tmp_path / "out", "first_slot") == 1
+
+
 def test_two_evaluations_are_compared_item_by_item(cli: Cli, data: Path, tmp_path: Path) -> None:
     """Of 12 pairs one judge has all, the other none wholly right: McNemar's p is 2 / 2^12."""
     reads, slot = tmp_path / "reads", tmp_path / "slot"
@@ -172,8 +220,6 @@ def test_commands_and_baselines_are_evaluated_too(cli: Cli, data: Path, tmp_path
         "    row = json.loads(line)\n"
         "    print(json.dumps({'winner': 'A' if len(row['a']) > len(row['b']) else 'B'}))\n"
     )
-    import sys
-
     out = tmp_path / "out"
     assert cli("pairs", "--path", data, "--command", f"{sys.executable} {script}", "--out", out, "-q").code == 0
     assert mean(out, "accuracy") == pytest.approx(1 / 3)

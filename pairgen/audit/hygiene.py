@@ -72,9 +72,7 @@ def hygiene(columns: Columns) -> Measured:
         "truncated_chosen": _flags(map(is_cut_off, chosen)),
         "truncated_rejected": _flags(map(is_cut_off, rejected)),
         "refusal_chosen": _flags(is_refusal(text[:OPENING]) for text in chosen),
-        "leaked_marker": _flags(
-            has_marker(c) or has_marker(r) for c, r in zip(chosen, rejected, strict=True)
-        ),
+        "leaked_marker": _flags(map(leaks, prompts, chosen, rejected)),
         "template_token": _flags(
             template_token(p, (c, r)) is not None for p, c, r in zip(prompts, chosen, rejected, strict=True)
         ),
@@ -86,15 +84,29 @@ def hygiene(columns: Columns) -> Measured:
 MEASURES: tuple[Measure, ...] = (hygiene,)
 
 
+def leaks(prompt: str, chosen: str, rejected: str) -> bool:
+    """Whether an answer holds a marker of how it was made: of a construction prompt, or a judge's verdict.
+
+    What the prompt has too was asked for, and verdicts on both sides are the data's form: pairs of judgements
+    end in [[A]] or [[B]] as they should.
+    """
+    if has_verdict(chosen) != has_verdict(rejected) and not has_verdict(prompt):
+        return True
+    return (has_marker(chosen) or has_marker(rejected)) and not has_marker(prompt)
+
+
+def has_verdict(text: str) -> bool:
+    """Whether a judge's verdict, [[A]] or [[B]], stands in a text."""
+    return "[[" in text and ("[[a]]" in (lower := text.lower()) or "[[b]]" in lower)
+
+
 def has_marker(text: str) -> bool:
-    """Whether a marker of a construction prompt is left in an answer: ours, CLAIR's, or a judge's verdict form.
+    """Whether a marker of a construction prompt, ours or CLAIR's, stands in a text.
 
     What every form has in it is looked for first, a hundred times as fast as the forms themselves.
     """
     lower = text.lower()
-    if "[" in lower and ("[[a]]" in lower or "[[b]]" in lower or ("[the " in lower and leaks_marker(text))):
-        return True
-    if ("question modified" in lower or "of assistant" in lower) and leaks_marker(text):
+    if ("question modified" in lower or "[the " in lower or "of assistant" in lower) and leaks_marker(text):
         return True
     return ("student" in lower or "teacher" in lower) and any(m.search(text) for m in _REVISION_MARKERS)
 

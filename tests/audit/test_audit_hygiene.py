@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pairgen.audit.duplicates import MEASURES as DUPLICATES
-from pairgen.audit.hygiene import FLAGS, MEASURES, has_marker, hygiene, is_cut_off, rates, repeats
+from pairgen.audit.hygiene import FLAGS, MEASURES, has_marker, has_verdict, hygiene, is_cut_off, leaks, rates, repeats
 from pairgen.audit.stats import wilson
 from pairgen.audit.style import MEASURES as STYLE
 
@@ -85,17 +85,34 @@ def test_not_cut_off(text: str) -> None:
     [
         "[User Question Modified]", "[The end of Assistant's answer to the modified instruction]",
         "[The start of the good answer]",
-        "My final verdict is [[A]]", "**Corrected Student Solution:** x", "{teacher_reasoning}: x",
+        "**Corrected Student Solution:** x", "{teacher_reasoning}: x",
     ],
 )
 def test_markers(text: str) -> None:
-    """Markers of our prompts, CLAIR's and judges' verdicts."""
-    assert has_marker(f"Hello.\n{text}")
+    """Markers of our prompts and CLAIR's; no leak where the prompt has them too."""
+    marked = f"Hello.\n{text}"
+    assert has_marker(marked)
+    assert leaks("p", marked, marked)
+    assert not leaks(marked, marked, "b")
+
+
+def test_verdicts() -> None:
+    """A judge's verdict in one answer is a leak; on both sides or in the prompt it is the data's form."""
+    first, second = "The first is clearer. [[A]]", "The second is.\n[[b]]"
+    assert has_verdict(first)
+    assert has_verdict(second)
+    assert leaks("p", first, "b")
+    assert leaks("p", "a", second)
+    assert not leaks("p", first, second)
+    assert not leaks("Say [[A]] or [[B]].", first, "Neither.")
+    assert leaks("p", first, second + "\n{corrected_student_solution}: x")
 
 
 def test_no_markers() -> None:
     """Words that markers are made of are none."""
-    assert not has_marker("The student and the teacher found the solution, [the] assistant said: [[a], [b]].")
+    text = "The student and the teacher found the solution, [the] assistant said: [[a], [b]]."
+    assert not has_marker(text)
+    assert not has_verdict(text)
 
 
 @given(st.lists(st.tuples(*[st.sampled_from("pq")], *[st.sampled_from("abc")] * 2), max_size=12))

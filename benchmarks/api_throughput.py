@@ -194,7 +194,7 @@ CASES = {
         limited(400, 64, "headers", 0.1),
     ],
     "launch": launch,
-    "memory": lambda: memory((2_000, 20_000, 60_000), 64),
+    "memory": lambda: memory((2_000, 20_000, 200_000), 64),
 }
 
 

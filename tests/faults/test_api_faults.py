@@ -9,6 +9,7 @@ import oracle
 import pytest
 from lab import CONCURRENCY, Lab
 
+from pairgen.export import Wanted, export_step
 from pairgen.store import read_drops, sealed_steps
 
 Make = Callable[..., Lab]
@@ -156,11 +157,15 @@ def test_spending_is_told_over_all_processes(calm: Lab, make_lab: Make) -> None:
 
 @pytest.mark.parametrize(("fault", "code"), [("echo500:0:6", 0), ("echo400:9:6", 0), ("echo401:20", 77)])
 def test_a_key_the_server_repeats_is_in_nothing_a_run_writes(make_lab: Make, fault: str, code: int) -> None:
-    """Journal, shards, drops, manifests, logs, report and terminal: the key is in none of them."""
+    """Journal, shards, drops, manifests, logs, report, terminal and exports with their cards: the key is in none."""
     lab = make_lab("echo", fault)
     done = lab.struck(None)
     assert done.code == code, done.out
     assert lab.server.lines("refused")
+    for folder, manifest in sealed_steps(lab.run):
+        for to in ("jsonl", "parquet") if manifest.rows else ():
+            export_step(folder, Wanted(to, lab.root / "exports" / to / manifest.name))
+    assert code or (lab.run / "report.html").is_file()
     oracle.no_key_in_any_file(lab.root)
     if "400" in fault:
         details = [drop.detail for folder, _ in sealed_steps(lab.run) for drop in read_drops(folder)]

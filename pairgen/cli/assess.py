@@ -152,8 +152,10 @@ def _complain(summary: "EvaluationSummary", most: float, folder: Path) -> None:
         raise FailedRows(f"complete, but {unscored:.0%} of the items could not be scored (limit {most:.0%}); "
                          f"the first: {summary.first_error}. {report}")
     if unread > most:
+        from pairgen.report.evaluation_text import why_unread
+
         raise FailedRows(f"complete, but {unread:.0%} of the replies hold no verdict that can be read (limit "
-                         f"{most:.0%}), and those count as wrong. {report}")
+                         f"{most:.0%}; {why_unread(summary)}), and those count as wrong. {report}")
 
 
 def compare_finished(a: Path, b: Path, *, as_json: bool) -> None:

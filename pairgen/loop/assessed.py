@@ -1,6 +1,7 @@
 """What an evaluation came to: every number again from its sealed rows, beside those of judges that do not read."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,7 @@ def summarise(benchmark: Benchmark[Any], rows: Sequence[EvalItem], about: About)
         samples=tuple(_samples(rows)), skipped=_skipped(benchmark),
         unscored_share=len(refused) / max(1, len(rows)),
         unread_share=sum(reply.answer is None for reply in greedy) / max(1, len(greedy)),
+        unread=dict(Counter(reply.status for reply in greedy if reply.answer is None)),
         first_error=refused[0].error if refused else None,
     )
 

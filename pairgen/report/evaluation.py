@@ -10,7 +10,7 @@ from pairgen.report.charts import Z95, Line, line_chart
 from pairgen.report.evaluation_charts import order_chart
 from pairgen.report.evaluation_samples import sample_blocks
 from pairgen.report.evaluation_summary import Bin, EvaluationSummary, Metrics
-from pairgen.report.evaluation_text import group_metrics, in_words, items_of, longer_in
+from pairgen.report.evaluation_text import group_metrics, in_words, items_of, longer_in, why_unread
 from pairgen.report.headline import metric_name
 from pairgen.report.html import EMPTY, Section, bullets, figure, figures, page, paragraphs, table, verbatim
 from pairgen.report.numbers import NONE, cost, count, duration, estimated, share
@@ -55,7 +55,8 @@ def _short(summary: EvaluationSummary) -> Markup:
 def _warnings(summary: EvaluationSummary) -> Markup:
     texts = []
     if summary.unread_share > 0.05:
-        texts.append(f"{share(summary.unread_share)} of the replies hold no verdict that can be read: all wrong.")
+        texts.append(f"{share(summary.unread_share)} of the replies hold no verdict that can be read: all wrong "
+                     f"({why_unread(summary)}).")
     if summary.unscored_share > 0:
         texts.append(f"{share(summary.unscored_share)} of the items could not be scored and are in no number; "
                      f"the first: {summary.first_error}")

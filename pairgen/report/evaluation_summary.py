@@ -65,7 +65,7 @@ class EvaluationSummary:
     `missing` are subsets without which there is no overall number; `baselines` and `groups` hold the same
     metrics for judges that do not read, and for parts of the suite; `longer` is the accuracy of picking the
     longer answer in each. `unread_share` is of the greedy
-    replies, `unscored_share` of the items.
+    replies, and `unread` counts those that could not be read by why, `unscored_share` of the items.
     """
 
     suite: str
@@ -88,6 +88,7 @@ class EvaluationSummary:
     skipped: Mapping[str, int] = field(default_factory=dict)
     unscored_share: float = 0.0
     unread_share: float = 0.0
+    unread: Mapping[str, int] = field(default_factory=dict)
     first_error: str | None = None
     spent: Spent = Spent()
 

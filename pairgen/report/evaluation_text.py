@@ -135,6 +135,11 @@ def short(summary: EvaluationSummary) -> str:
     return line
 
 
+def why_unread(summary: EvaluationSummary) -> str:
+    """`none 30, truncated 2`: the replies that could not be read by their status, most of them first."""
+    return ", ".join(f"{status} {count(n)}" for status, n in sorted(summary.unread.items(), key=lambda item: -item[1]))
+
+
 def _some(names: Sequence[str], most: int = 4) -> str:
     """`a, b and 12 more`."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

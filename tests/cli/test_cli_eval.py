@@ -236,7 +236,7 @@ def test_a_judge_that_cannot_be_read_is_said_plainly(cli: Cli, data: Path, tmp_p
              "-q")
     said = cli(*vague)
     assert said.code == 3
-    assert "complete, but 100% of the replies hold no verdict that can be read (limit 50%)" in said.line
+    assert "complete, but 100% of the replies hold no verdict that can be read (limit 50%; none 24)" in said.line
     assert (mean(out, "accuracy"), mean(out, "parse_rate")) == (0, 0)
     assert cli(*vague, "--max-failed", 1).code == 0
 

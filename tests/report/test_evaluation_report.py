@@ -39,7 +39,7 @@ def sample(text: str = "text") -> EvaluationSummary:
         samples=tuple(
             Sample(kind, text, text, text, (text, f"other {text}"), (reply,), (0.1, None), text) for kind in kinds
         ),
-        skipped={text: 3}, unscored_share=0.01, unread_share=0.2, first_error=text,
+        skipped={text: 3}, unscored_share=0.01, unread_share=0.2, unread={text: 3, "none": 7}, first_error=text,
         spent=Spent(838, 2, 10_000, 500, 1.25, 0, 61.0),
     )
 
@@ -71,7 +71,8 @@ def test_what_is_missing_comes_first() -> None:
     page.feed(evaluation_report(sample()))
     text = " ".join(page.text.split())
     assert text.index("Look at this first") < text.index("Accuracy (mean of both orders)")
-    for told in ("20.0 % of the replies hold no verdict", "1.0 % of the items could not be scored",
+    for told in ("20.0 % of the replies hold no verdict that can be read: all wrong (none 7, text 3).",
+                 "1.0 % of the items could not be scored",
                  "2 of its subsets are not here", "3 rows of the data were left out"):
         assert told in text
 

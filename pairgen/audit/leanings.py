@@ -75,7 +75,7 @@ def predictable(audit: DatasetAudit) -> Iterator[Weighed]:
     held = f"(held out, {count(style.n)} pairs)"
     if interval.low > limit.note:
         called = {bias.name: bias.label for bias in audit.biases}
-        by = ", ".join(called.get(name, name.replace("_", " ")) for name, _ in style.weights[:3])
+        by = "; ".join(called.get(name, name.replace("_", " ")) for name, _ in style.weights[:3])
         text = f"{said} {held}, without reading a word of content" + (f"; mostly by {by}." if by else ".")
         yield Weighed(2 * style.accuracy - 1, Finding(level_of(interval.low, limit), "Style predicts the label", text))
     elif interval.high < limit.warn:

@@ -36,6 +36,9 @@ LIMITS = {
 FEW, SOME = 100, 1000
 """Pairs below which a share is known to ± 10 points or worse (95 %), and to ± 3."""
 
+JUDGED = 30
+"""Pairs below which only defects of rows are judged: two pairs that agree have the interval [1, 1] by bootstrap."""
+
 SLACK = 35.98 / 28.20
 """Mean set Jaccard of the 20 pairs that CLAIR's authors published, by tokenizer: 28.2 split at white space, 36.0
 as words and punctuation. A tokenizer alone moves the measure by this factor."""
@@ -48,6 +51,9 @@ FAR = min(p.jaccard for p in TABLE_1) / SLACK
 
 SHORT = min(p.levenshtein for p in TABLE_1) / 4
 """Mean Levenshtein below which answers are far shorter than those of Table 1: short texts share fewer words."""
+
+LETTERS = ("characters/", "bytes/")
+"""Tokenizers whose Jaccard is of alphabets, which any two answers share: nothing that Table 1 could be beside."""
 
 EDITS = 0.05
 """Normalised Levenshtein below which a pair is a few edits of one text (HumanEvalPack's bugs leave 97 % of it)."""
@@ -84,7 +90,7 @@ DEFECTS = {
         "Contradictions", "In {n} another row ranks the same answers the other way: the two cancel at best.", 0, 0.01
     ),
     "contaminated": Defect(
-        "Contamination", "In {n} a run of 13 words is in the set they were checked against: scores on it are void.",
+        "Contamination", "In {n} a run of 13 words is in the set they were checked against: scores on it prove little.",
         0, 0,
     ),
     "empty_prompt": Defect("Empty prompts", "In {n} there is no prompt.", 0, 0.01),
@@ -104,7 +110,8 @@ DEFECTS = {
         "Leaked markers", "In {n} there are marks of how the data was made (of a reviser or a judge).", 0, 0.01
     ),
     "template_token": Defect(
-        "Template tokens", "In {n} tokens of a chat template stand as text: a trainer's template adds its own.", 0, 0.01
+        "Template tokens", "In {n} tokens or speakers of a chat template stand as text: a trainer's template adds "
+        "its own.", 0, 0.01,
     ),
     "refusal_chosen": Defect(
         "Refusals preferred", "In {n} a refusal is preferred. Right for harmful prompts; look whether these are.",

@@ -23,8 +23,9 @@ def findings(audit: DatasetAudit) -> tuple[Finding, ...]:
         text = f"None of the {count(audit.rows)} rows could be read as a pair."
         return (Finding("bad", "No pairs", text),)
     found: list[Weighed] = []
-    for part in (_size, _unreadable, _contrast, length, styles, predictable, _scores, _hygiene, _groups,
-                 _languages, _model):
+    of_rows = (_size, _unreadable, _scores, _hygiene, _model)
+    of_means = (_contrast, length, styles, predictable, _groups, _languages)
+    for part in of_rows if audit.pairs < limits.JUDGED else of_rows + of_means:
         found += part(audit)
     found.sort(key=lambda one: (ORDER.index(one.finding.level), -one.weight))
     return tuple(one.finding for one in found)
@@ -40,10 +41,11 @@ def _size(audit: DatasetAudit) -> Iterator[Weighed]:
     n = audit.pairs
     if n >= limits.SOME:
         return
-    margin = 98 / math.sqrt(n)
-    text = f"Shares of {count(n)} pairs are known to ± {margin:.0f} points at best"
-    few = n < limits.FEW
+    few, margin = n < limits.FEW, 98 / math.sqrt(n)
+    text = f"Shares of {count(n)} pair{'s' if n > 1 else ''} are known to ± {margin:.0f} points at best"
     end = ": too few to say more than the obvious." if few else ": mind the intervals."
+    if n < limits.JUDGED:
+        end = f". Below {limits.JUDGED} pairs nothing is said of contrast, length and style."
     yield Weighed(1.0, Finding("warn" if few else "note", "Few pairs", text + end))
 
 
@@ -70,15 +72,21 @@ def _unreadable(audit: DatasetAudit) -> Iterator[Weighed]:
 
 def _contrast(audit: DatasetAudit) -> Iterator[Weighed]:
     jaccard = named(audit.contrast, "jaccard")
-    if jaccard is not None and jaccard.n > 1:
+    if jaccard is not None and not audit.tokenizer.startswith(limits.LETTERS) and not _without_contrast(audit):
         yield _overlap(audit, jaccard)
     edits = named(audit.contrast, "lev_norm")
-    if edits is not None and edits.median < limits.EDITS:
+    if edits is not None and 0 < edits.median < limits.EDITS:
         yield Weighed(0.5, Finding(
             "note", "Pairs are a few edits apart",
-            f"Half of the pairs differ in less than {edits.median:.1%} of their characters: what is learnt sits in "
-            "a few tokens, and whatever the two sides share cancels in losses on differences.",
+            f"Half of the pairs differ in {percent(edits.median)} of their characters or less: what is learnt sits "
+            "in a few tokens, and whatever the two sides share cancels in losses on differences.",
         ))
+
+
+def _without_contrast(audit: DatasetAudit) -> bool:
+    """Whether so many pairs have one text on both sides that a mean over them praises what is wrong."""
+    same = next((rate for rate in audit.hygiene if rate.name == "same" and rate.n), None)
+    return same is not None and same.count / same.n > DEFECTS["same"].bad
 
 
 def _overlap(audit: DatasetAudit, jaccard: Stat) -> Weighed:
@@ -88,7 +96,7 @@ def _overlap(audit: DatasetAudit, jaccard: Stat) -> Weighed:
     if jaccard.low >= limits.CLOSE:
         text = (
             f"{said}: the two answers share as many words as those of CLAIR ({hundred(clair.jaccard)}) or more, "
-            "so what differs is mostly what was meant to."
+            "and not much differs that the label could be about."
         )
         return Weighed(jaccard.mean, Finding("good", "Contrast is focused", text))
     edits = named(audit.contrast, "levenshtein")
@@ -132,14 +140,17 @@ def _hygiene(audit: DatasetAudit) -> Iterator[Weighed]:
     for rate in found:
         defect = DEFECTS.get(rate.name) or Defect(rate.label, "{n}.", limits.NEVER, limits.NEVER, drop=False)
         yield Weighed(rate.count / rate.n, _defect(rate, defect))
+    if all(_share_level(rate, DEFECTS[rate.name]) == "note" for rate in found if rate.name in DEFECTS):
+        yield from _clean(audit)
+
+
+def _clean(audit: DatasetAudit) -> Iterator[Weighed]:
+    """The checks that found nothing, and how much of what they look for there can still be."""
     clean = [rate for rate in audit.hygiene if not rate.count and rate.n]
-    if clean and not any(_share_level(r, DEFECTS[r.name]) != "note" for r in found if r.name in DEFECTS):
-        most = max(rate.high for rate in clean)
-        text = (
-            f"{len(clean)} of {len(audit.hygiene)} checks found nothing: each is in fewer than "
-            f"{percent(most)} of pairs like these."
-        )
-        yield Weighed(0.0, Finding("good", "Clean", text))
+    if clean and audit.pairs >= limits.JUDGED:
+        most = percent(max(rate.high for rate in clean))
+        text = f"{len(clean)} of {len(audit.hygiene)} checks found nothing; what they look for can be in {most} "
+        yield Weighed(0.0, Finding("good", "Clean", text + "of pairs like these at most."))
 
 
 def _defect(rate: Rate, defect: Defect) -> Finding:

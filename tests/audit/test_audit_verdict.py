@@ -84,6 +84,28 @@ def test_few_pairs_carry_no_claim() -> None:
     assert "± 31 points" in found[0].text
 
 
+def test_two_pairs_that_agree_carry_no_claim() -> None:
+    """Their bootstrap interval is [1, 1]; a defect of a row is one in two rows as well."""
+    same = Bias("bold", "Bold", 2, 0, 0, 1.0, 1.0, 1.0)
+    flags = (rate("secret", "secrets", 0, 2), rate("same", "chosen = rejected", 1, 2, (2,)))
+    two = replace(BARE, pairs=2, rows=2, biases=(same, length(2, 0)), contrast=(jaccard(1.0, 0.0, 2),), hygiene=flags)
+    assert [f.title for f in findings(two)] == ["Chosen is rejected", "Few pairs"]
+    assert [f.title for f in findings(replace(two, hygiene=flags[:1]))] == ["Few pairs"]
+
+
+@pytest.mark.parametrize("tokenizer", ["characters/1 (Unicode code points)", "bytes/1 (UTF-8)"])
+def test_shared_letters_are_no_contrast(tokenizer: str) -> None:
+    """Any two English texts share most of an alphabet: nothing to hold against Table 1."""
+    assert findings(replace(BARE, tokenizer=tokenizer, contrast=(jaccard(0.6),))) == ()
+
+
+def test_pairs_of_one_text_are_no_focused_contrast() -> None:
+    """Chosen = rejected has a Jaccard of 100 and no edits, and both would be praised."""
+    edits = Stat("lev_norm", "Levenshtein", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 5000)
+    found = only(contrast=(jaccard(1.0, 0.0), edits), hygiene=(rate("same", "chosen = rejected", 5000, 5000),))
+    assert (found.level, found.title) == ("bad", "Chosen is rejected")
+
+
 @pytest.mark.parametrize(
     ("mean", "level"), [(0.60, "good"), (0.43, "good"), (0.30, "note"), (0.19, "note"), (0.10, "warn")]
 )
@@ -140,7 +162,7 @@ def test_clean_data_are_told_so_with_what_that_can_mean() -> None:
     """None of 5,000: the score interval reaches to 0.08 %."""
     found = only(hygiene=tuple(rate(flag, flag, 0, 5000) for flag in DEFECTS))
     assert (found.level, found.title) == ("good", "Clean")
-    assert "fewer than 0.1 %" in found.text
+    assert "0.1 % of pairs like these at most" in found.text
 
 
 def test_unreadable_rows_are_counted_with_the_commonest_reason() -> None:

@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from pairgen import fs
 from pairgen.audit import planted
 from pairgen.audit.planted import TASKS, Rules, scripted
 from pairgen.engine import Completion
@@ -49,7 +50,7 @@ def drill(folder: Path, told: Callable[[Check], None] = lambda check: None) -> l
     done = []
     for part in (_on_policy, _clair, _scored, _stronger, _judgments, _benchmark, _audited):
         place = folder / part.__name__.strip("_")
-        place.mkdir(parents=True)
+        fs.make_dirs(place)
         for check in part(place):
             told(check)
             done.append(check)
@@ -185,7 +186,7 @@ def _audited(folder: Path) -> Iterator[Check]:
 
 def _run(pipeline: str, folder: Path, *sets: str, data: Path | None = None, **roles: list[Rules]) -> Path:
     """A shipped pipeline with scripted models in its roles; its run folder."""
-    folder.mkdir()
+    fs.make_dirs(folder)
     edits = [f"data.path={data or planted.tasks(folder)}"]
     edits += [f"engines.{role}={json.dumps(scripted(*rules))}" for role, rules in roles.items()]
     tree = experiment_tree(pipeline, [*edits, *sets])
@@ -194,7 +195,7 @@ def _run(pipeline: str, folder: Path, *sets: str, data: Path | None = None, **ro
 
 def _self_taught(folder: Path, *rules: Rules) -> Path:
     """The self-taught pipeline up to its training rows: the loop's stages follow the others."""
-    folder.mkdir()
+    fs.make_dirs(folder)
     tree = experiment_tree("self-taught", [
         f"data.path={planted.tasks(folder)}", f"engines.policy={json.dumps(scripted(*rules))}",
         "stages.unique.near=null",

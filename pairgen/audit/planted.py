@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pairgen import fs
+
 TASKS = 24
 """So many that a coin would have to fall the same way 24 times to hide a fault."""
 
@@ -119,5 +121,5 @@ FAULTS = {"contradiction": {1, 2}, "same": {3}, "empty_chosen": {4}, "empty_reje
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    fs.write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
     return path

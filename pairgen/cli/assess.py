@@ -3,34 +3,32 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pairgen.engine import EngineConfig
     from pairgen.evals.benchmark import Benchmark
-    from pairgen.loop.assess import Assessment
+    from pairgen.loop.assess import Assessment, Marking
     from pairgen.pipeline.sitting import Sitting
     from pairgen.report.evaluation_summary import EvaluationSummary
     from pairgen.store import Manifest
 
 PACKAGE = "pairgen.evals.suites"
 ENGINE = "engine"
-
-
 ASKING = ("prompt", "orders", "votes", "verdict")
 """Options of a suite that only a judge hears of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked for: a suite with its options, who is evaluated, overrides, the command, and the engine."""
+    """What was asked for: a suite with its options, who is evaluated, overrides, and the engine."""
 
     suite: str
     options: dict[str, Any]
     who: dict[str, Any]
     sets: Sequence[str]
-    command: str
     engine: dict[str, Any]
 
     @property
@@ -71,27 +69,46 @@ def list_suites(as_json: bool) -> None:
         print(f"{name:<{width}}  {what}")
 
 
-def run_asked(
-    asked: Asked, out: Path | None, budget: float | None, max_failed: float, *, quiet: bool, as_json: bool
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """How a command that evaluates was given: as it was typed, what it may cost, how it is to be answered."""
+
+    command: str
+    budget: float | None = None
+    max_failed: float = 0.5
+    quiet: bool = False
+    as_json: bool = False
+
+
+def run_asked(asked: Asked, out: Path | None, how: Answering) -> None:
     """Evaluate, write the result and the report, print. Raises FailedRows when too much could not be read."""
+    from pairgen.cli.subjects import subject
+
+    tree = asked.tree
+    settle(tree, parse_suite(tree["eval"]), subject(tree["who"], tree[ENGINE]), out, how)
+
+
+def settle(
+    tree: dict[str, Any], benchmark: "Benchmark[Any]", who: "EngineConfig | Marking", out: Path | None, how: Answering
+) -> None:
+    """Evaluate `who` in a folder that keeps every reply, with the numbers and the report of it; print."""
     import yaml
 
-    from pairgen.cli.subjects import subject
     from pairgen.loop.assess import Assessment
     from pairgen.loop.assessed import conclude
     from pairgen.pipeline.sitting import Sitting
 
-    tree = asked.tree
-    assessment = Assessment(parse_suite(tree["eval"]), subject(tree["who"], tree[ENGINE]), max_failed)
-    folder = out or Path("runs") / "eval" / _slug(f"{asked.suite}-{assessment.name}")
+    assessment = Assessment(benchmark, who, how.max_failed)
+    folder = out or Path("runs") / "eval" / _slug(f"{benchmark.use}-{assessment.name}")
     steps = {assessment.step.name: assessment.step}
     config = yaml.safe_dump(tree, sort_keys=False)
-    with Sitting(folder, assessment.setup, steps, config=config, command=asked.command, budget=budget) as sitting:
-        manifest = _work(sitting, assessment, quiet=quiet or as_json)
-        summary = conclude(folder, assessment, manifest, command=asked.command, config=config)
-    _print(summary, folder, as_json=as_json)
-    _complain(summary, max_failed, folder)
+    with Sitting(
+        folder, assessment.setup, steps, config=config, command=how.command, budget=how.budget
+    ) as sitting:
+        manifest = _work(sitting, assessment, quiet=how.quiet or how.as_json)
+        summary = conclude(folder, assessment, manifest, command=how.command, config=config)
+    _print(summary, folder, as_json=how.as_json)
+    _complain(summary, how.max_failed, folder)
 
 
 def parse_suite(tree: dict[str, Any]) -> "Benchmark[Any]":
@@ -143,11 +160,11 @@ def _print(summary: "EvaluationSummary", folder: Path | None, *, as_json: bool) 
         print(f"all numbers, and judgments to look at: {folder / 'report.html'}")
 
 
-def _complain(summary: "EvaluationSummary", most: float, folder: Path) -> None:
+def _complain(summary: "EvaluationSummary", most: float, folder: Path | None) -> None:
     from pairgen.errors import FailedRows
 
     unscored, unread = summary.unscored_share, summary.unread_share
-    report = f"See them: {folder / 'report.html'}"
+    report = f"See them: {folder / 'report.html'}" if folder else "--out FOLDER writes a report that shows some"
     if unscored > most:
         raise FailedRows(f"complete, but {unscored:.0%} of the items could not be scored (limit {most:.0%}); "
                          f"the first: {summary.first_error}. {report}")
@@ -177,17 +194,24 @@ def compare_finished(a: Path, b: Path, *, as_json: bool) -> None:
         print(f"left out: {found.unmatched:,} items that only one has, {found.unscored:,} that one could not score")
 
 
-def rescore_file(options: dict[str, Any], verdicts: str, parser: str, where: Sequence[str], command: str,
-                 out: Path | None, *, as_json: bool) -> None:
-    """Score what somebody's judge said, with no model."""
+def rescore_file(
+    options: dict[str, Any], verdicts: str, parser: str, where: Sequence[str], out: Path | None, how: Answering
+) -> None:
+    """Score what somebody's judge said, with no model. With `out` the rows are kept, to be compared."""
     from pairgen.cli.options import columns_of
     from pairgen.evals.rescore import rescore
-    from pairgen.loop.assessed import About, summarise, write_results
+    from pairgen.fingerprint import digest
+    from pairgen.loop.assess import Marking
+    from pairgen.loop.assessed import About, summarise
 
     benchmark = parse_suite(options)
     chosen = {key: value for item in where for key, value in columns_of(item).items()}
-    result = rescore(benchmark, verdicts, parser, chosen)
-    summary = summarise(benchmark, result.rows, About(" ".join(chosen.values()) or Path(verdicts).name, command))
-    if out is not None:
-        write_results(out, summary)
-    _print(summary, out, as_json=as_json)
+    rows, who = rescore(benchmark, verdicts, parser, chosen).rows, " ".join(chosen.values()) or Path(verdicts).name
+    if out is None:
+        summary = summarise(benchmark, rows, About(who, how.command))
+        _print(summary, None, as_json=how.as_json)
+        _complain(summary, how.max_failed, None)
+        return
+    said = {"verdicts": verdicts, "parser": parser, "where": chosen}
+    marking = Marking(who, {"verdicts": digest([asdict(row) for row in rows])}, lambda _: rows, stored=True)
+    settle({"eval": options, "who": said}, benchmark, marking, out, how)

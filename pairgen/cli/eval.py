@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from pairgen.cli.bestof import bestof
 from pairgen.cli.options import AsJson, Budget, Prices, command_line
+from pairgen.cli.panel import panel
 
 SUITES = "A benchmark: pairgen eval --list names them."
 MODEL = "The judge: a hub name, a folder, builtin:NAME, or what a server calls it."
@@ -40,7 +41,7 @@ class WithSuites(TyperGroup):
 app = typer.Typer(cls=WithSuites, help="Evaluate a judge, a reward model or a policy on a benchmark.")
 
 
-@app.command("suite", no_args_is_help=True, epilog="Also: pairgen eval rescore --help, pairgen eval bestof --help")
+@app.command("suite", no_args_is_help=True, epilog="Also: pairgen eval rescore | panel | bestof --help")
 def evaluate(
     suite: Annotated[str, typer.Argument(help=SUITES)] = "",
     model: Annotated[str | None, typer.Option("--model", "-m", help=MODEL)] = None,
@@ -72,7 +73,7 @@ def evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
 ) -> None:
     """Evaluate on a benchmark. The same command goes on after a stop; nothing answered is asked again."""
-    from pairgen.cli.assess import Asked, compare_finished, list_suites, run_asked, there
+    from pairgen.cli.assess import Answering, Asked, compare_finished, list_suites, run_asked, there
 
     if list_:
         list_suites(json_)
@@ -88,8 +89,8 @@ def evaluate(
         "reward_model": reward_model, "policy": policy, "reference": reference, "implicit": implicit,
         "classifier": classifier, "command": command, "baseline": baseline,
     }
-    asked = Asked(suite, there(given), there(who), set_, command_line(), _engine(engine, model, base_url, prices))
-    run_asked(asked, out, budget, max_failed, quiet=quiet, as_json=json_)
+    asked = Asked(suite, there(given), there(who), set_, _engine(engine, model, base_url, prices))
+    run_asked(asked, out, Answering(command_line(), budget, max_failed, quiet, json_))
 
 
 def _engine(use: str, model: str | None, base_url: str | None, prices: Path | None) -> dict[str, Any]:
@@ -103,6 +104,7 @@ def _engine(use: str, model: str | None, base_url: str | None, prices: Path | No
 
 
 app.command("bestof")(bestof)
+app.command("panel")(panel)
 
 
 @app.command("rescore")
@@ -114,11 +116,11 @@ def rescore(
     where: Annotated[list[str], typer.Option("--where", help="COLUMN=VALUE: one judge of a file of many.")] = [],  # noqa: B006
     subset: Annotated[list[str], typer.Option("--subset", help=SUBSET)] = [],  # noqa: B006
     bad_row: Annotated[str | None, typer.Option("--on-bad-row", help="refuse, or skip and count.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for result.json and report.html.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for rows, result.json and report.html.")] = None,
     json_: AsJson = False,
 ) -> None:
     """Score verdicts that somebody stored. No model is asked."""
-    from pairgen.cli.assess import rescore_file, there
+    from pairgen.cli.assess import Answering, rescore_file, there
 
     options = {"id": suite, "use": suite, "path": items, "subset": subset or None, "on_bad_row": bad_row}
-    rescore_file(there(options), verdicts, parser, where, command_line(), out, as_json=json_)
+    rescore_file(there(options), verdicts, parser, where, out, Answering(command_line(), quiet=True, as_json=json_))

@@ -1,13 +1,15 @@
 """A panel of judges on the same pairs: plurality instead of one large judge (PoLL, arXiv 2404.18796).
 
 A panel's rows are rows like any judge's. Their greedy replies are the plurality in each order, and a split
-panel has no verdict there; the members' own verdicts are kept as samples, so that `vote_accuracy` is the
-plurality over all members and orders (level picks share) and `vote_share` the panel's confidence.
+panel has no verdict there; the members' own verdicts are kept as samples, numbered as the members are, so that
+`vote_accuracy` is the plurality over all members and orders (level picks share) and `vote_share` the panel's
+confidence.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from pairgen.errors import UsageError
 from pairgen.evals.benchmark import Estimate, EvalItem, EvalReply, estimate_rows
@@ -17,7 +19,7 @@ from pairgen.records import ORDERS, Order, gold_label
 
 
 def panel_rows(judges: Mapping[str, Sequence[EvalItem]]) -> list[EvalItem]:
-    """The rows of a panel, in the order of the first member's; the text of a sample names its judge.
+    """The rows of a panel, in the order of the first member's; sample 0 is what the first member said.
 
     Raises UsageError for an even number of judges, and where they were not asked about the same items.
     """
@@ -39,10 +41,19 @@ def panel_metrics(rows: Sequence[EvalItem]) -> dict[str, Estimate]:
     }
 
 
+def member_accuracies(rows: Sequence[EvalItem], names: Sequence[str]) -> dict[str, Estimate]:
+    """How often each member of a panel is right, by itself, over both orders."""
+    return {name: estimate_rows(rows, partial(_right, place)) for place, name in enumerate(names)}
+
+
 def unanimous(row: EvalItem, order: Order) -> float | None:
     """Whether all members name the same in an order; one that cannot be read is of no mind."""
     named = [reply.answer for reply in replies_of(row, "sampled", order)]
     return float(len(set(named)) == 1 and None not in named) if named else None
+
+
+def _right(place: int, row: EvalItem) -> list[float]:
+    return [float(reply.right) for reply in replies_of(row, "sampled") if reply.sample == place]
 
 
 def _joined(members: Mapping[str, EvalItem]) -> EvalItem:
@@ -55,24 +66,24 @@ def _joined(members: Mapping[str, EvalItem]) -> EvalItem:
             return EvalItem(base.id, base.group, "", (), (), error=f"{name}: {row.error}", cluster=base.cluster)
     replies: list[EvalReply] = []
     for order in ORDERS:
-        samples = [_sample(name, place, row, order) for place, (name, row) in enumerate(members.items())]
+        samples = [replace(_said(name, row, order), sample=place) for place, (name, row) in enumerate(members.items())]
         replies += [_plurality(order, samples), *samples]
     return replace(base, replies=tuple(replies), scores=())
 
 
-def _sample(name: str, place: int, row: EvalItem, order: Order) -> EvalReply:
+def _said(name: str, row: EvalItem, order: Order) -> EvalReply:
     """What a member says in an order; a scoring model says the same in both."""
     gold = gold_label(order) if gold_pick(row) == "chosen" else TIE
     if row.scores:
         answer = {"chosen": gold_label(order), "rejected": "BA"[gold_label(order) == "B"], "tie": TIE, None: None}[
             scored_pick(row.scores)
         ]
-        return EvalReply("sampled", order, place, name, answer, "ok" if answer else "none", gold, 0)
+        return EvalReply("sampled", order, 0, "", answer, "ok" if answer else "none", gold, 0)
     found = replies_of(row, "greedy", order)
     if len(found) != 1:
         raise UsageError(f"judge {name}: item {row.id} was not judged in both orders; a panel needs `orders: both`")
     reply = found[0]
-    return EvalReply("sampled", order, place, name, reply.answer, reply.status, gold, reply.tokens)
+    return EvalReply("sampled", order, 0, "", reply.answer, reply.status, gold, reply.tokens)
 
 
 def _plurality(order: Order, samples: Sequence[EvalReply]) -> EvalReply:

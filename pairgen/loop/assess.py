@@ -32,13 +32,17 @@ JUDGE = "judge"
 
 @dataclass(frozen=True, slots=True)
 class Marking:
-    """What marks items without an engine: a scoring model, a baseline. `rows` gives each item with its marks, in
-    order, and opens what it needs for the first; `identity` is everything that decides them.
+    """What marks items without an engine: a scoring model, a baseline, verdicts that are stored. `rows` gives each
+    item with its marks, in order, and opens what it needs for the first; `identity` is everything that decides them.
+
+    `stored` says that it does not read the answers, `members` names the judges of a panel.
     """
 
     name: str
     identity: JSON
     rows: Callable[[Sequence[Any]], Iterable[EvalItem]]
+    stored: bool = False
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ class Assessment:
     def name(self) -> str:
         """Who is evaluated: the last part of a model's name."""
         return Path(self.who.model).name if isinstance(self.who, EngineConfig) else self.who.name
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The judges of a panel; () where there is none."""
+        return () if isinstance(self.who, EngineConfig) else self.who.members
 
     @property
     def setup(self) -> Setup:
@@ -86,7 +95,7 @@ def mark(runner: Runner, step: Step, benchmark: Benchmark[Any], marking: Marking
     with StepWriter(step.folder(runner.folder), step.spec.writes, runner.setup.shard_rows) as writer:
         for row in marking.rows(items):
             runner.check_stop()
-            if row.error is None and not any(row.answers):
+            if not marking.stored and row.error is None and not any(row.answers):
                 raise UsageError(f"{benchmark.id}: item {row.id} has no answers to score; it can only be rescored")
             writer.add(row)
             rows.append(row)

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,18 @@ import yaml
 from pairgen import __version__, fs
 from pairgen.errors import UsageError
 from pairgen.evals import baselines
-from pairgen.evals.benchmark import Benchmark, EvalItem, EvalReply
+from pairgen.evals.benchmark import Benchmark, Estimate, EvalItem, EvalReply
 from pairgen.evals.calibration import calibration
 from pairgen.evals.compare import Comparison, compare
 from pairgen.evals.curves import Slice, by_confidence, by_length
 from pairgen.evals.files import FromFile
 from pairgen.evals.judging import PairBenchmark
+from pairgen.evals.panel import member_accuracies, panel_metrics
 from pairgen.evals.select import selected
 from pairgen.loop.assess import Assessment
 from pairgen.pipeline.config import parse_plugin
 from pairgen.report.evaluation import evaluation_report
 from pairgen.report.evaluation_summary import Bin, EvaluationSummary, Metrics, Said, Sample, Spent
-from pairgen.report.numbers import Estimated
 from pairgen.store import Manifest, read_rows
 
 RESULT = "result.json"
@@ -38,7 +38,7 @@ def conclude(
 ) -> EvaluationSummary:
     """Write `result.json` and `report.html` of a finished evaluation, and say what is in them."""
     step = assessment.step.folder(folder)
-    about = About(assessment.name, command, config, step.name, _spent(manifest))
+    about = About(assessment.name, command, config, step.name, _spent(manifest), assessment.members)
     summary = summarise(assessment.benchmark, list(read_rows(step, EvalItem)), about)
     write_results(folder, summary)
     return summary
@@ -53,19 +53,24 @@ def write_results(folder: Path, summary: EvaluationSummary) -> None:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What is said of an evaluation beside its numbers: who was evaluated, by which command, at what price."""
+    """What is said of an evaluation beside its numbers: who was evaluated, by which command, at what price.
+
+    `members` are the judges of a panel.
+    """
 
     who: str
     command: str
     config: str = ""
     step: str = ""
     spent: Spent = NOTHING
+    members: tuple[str, ...] = ()
 
 
 def summarise(benchmark: Benchmark[Any], rows: Sequence[EvalItem], about: About) -> EvaluationSummary:
     """The evaluation as its report wants it, from its rows alone: it can be made again at any time."""
     official, found = tuple(benchmark.official(rows)), metrics_of(benchmark, rows)
-    metrics = {**{name: found[name] for name in official}, **found}
+    together = panel_metrics(rows) if about.members else {}
+    metrics = {**{name: found[name] for name in official}, **found, **_plain(together)}
     greedy = [reply for row in rows for reply in row.replies if reply.mode == "greedy"]
     refused, unread = [row for row in rows if row.error is not None], baselines_of(benchmark, rows)
     longer = by_group(benchmark, unread.get("longer", []))
@@ -74,6 +79,7 @@ def summarise(benchmark: Benchmark[Any], rows: Sequence[EvalItem], about: About)
         code_version=__version__, step=about.step, spent=about.spent, items=len(rows), metrics=metrics,
         official=official, missing=benchmark.missing(rows), groups=by_group(benchmark, rows),
         longer={group: some["accuracy"] for group, some in longer.items() if "accuracy" in some},
+        members=_plain(member_accuracies(rows, about.members)),
         baselines={name: metrics_of(benchmark, some) for name, some in unread.items()},
         lengths=tuple(_bins(by_length(rows))), calibration=tuple(_bins(by_confidence(rows))),
         samples=tuple(_samples(rows)), skipped=_skipped(benchmark),
@@ -97,36 +103,47 @@ def compare_folders(before: Path, after: Path) -> Comparison:
 
 def finished(folder: Path) -> tuple[Benchmark[Any], list[EvalItem]]:
     """The suite and the rows of the last evaluation that was finished in a folder."""
-    result = _result_in(folder)
     where = f"{folder / RESULT}: eval"
-    benchmark = parse_plugin("pairgen.evals.suites", "BENCHMARK", yaml.safe_load(result["config"])["eval"], where)
-    return benchmark, list(read_rows(folder / result["step"], EvalItem))
+    benchmark = parse_plugin("pairgen.evals.suites", "BENCHMARK", suite_tree(folder), where)
+    return benchmark, list(read_rows(folder / result_in(folder)["step"], EvalItem))
+
+
+def suite_tree(folder: Path) -> dict[str, Any]:
+    """The options of the suite that a finished evaluation is of."""
+    tree: dict[str, Any] = yaml.safe_load(result_in(folder)["config"])["eval"]
+    return tree
 
 
 def rewrite(folder: Path) -> Path:
     """Write result and report of a finished evaluation again, from its sealed rows; the report's path."""
-    result, (benchmark, rows) = _result_in(folder), finished(folder)
-    about = About(result["who"], result["command"], result["config"], result["step"], Spent(**result["spent"]))
+    result, (benchmark, rows) = result_in(folder), finished(folder)
+    about = About(
+        result["who"], result["command"], result["config"], result["step"], Spent(**result["spent"]),
+        tuple(result.get("members", ())),
+    )
     write_results(folder, summarise(benchmark, rows, about))
     return folder / REPORT
 
 
-def _result_in(folder: Path) -> dict[str, Any]:
+def result_in(folder: Path) -> dict[str, Any]:
+    """What `result.json` of a finished evaluation holds. Raises UsageError where there is none."""
     if not (folder / RESULT).is_file():
         raise UsageError(f"{folder}: no finished evaluation here (no {RESULT}); run pairgen eval with --out {folder}")
     result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    if not result["step"]:
-        raise UsageError(f"{folder}: holds verdicts scored without a model; compare what pairgen eval wrote")
     return result
 
 
 def metrics_of(benchmark: Benchmark[Any], rows: Sequence[EvalItem]) -> Metrics:
     """A benchmark's numbers as plain values, with how well confidence tells right from wrong."""
     pairs = isinstance(benchmark, PairBenchmark)
-    found: dict[str, Estimated] = {}
-    for name, value in (benchmark.metrics(rows) | (calibration(rows) if pairs else {})).items():
-        found[name] = {"mean": value.mean, "stderr": value.stderr, "n": value.n, "unscored": value.unscored}
-    return found
+    return _plain(benchmark.metrics(rows) | (calibration(rows) if pairs else {}))
+
+
+def _plain(found: Mapping[str, Estimate]) -> Metrics:
+    return {
+        name: {"mean": value.mean, "stderr": value.stderr, "n": value.n, "unscored": value.unscored}
+        for name, value in found.items()
+    }
 
 
 def baselines_of(benchmark: Benchmark[Any], rows: Sequence[EvalItem]) -> dict[str, list[EvalItem]]:

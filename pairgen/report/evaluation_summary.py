@@ -64,7 +64,7 @@ class EvaluationSummary:
 
     `missing` are subsets without which there is no overall number; `baselines` and `groups` hold the same
     metrics for judges that do not read, and for parts of the suite; `longer` is the accuracy of picking the
-    longer answer in each. `unread_share` is of the greedy
+    longer answer in each, `members` the accuracy of each judge of a panel. `unread_share` is of the greedy
     replies, and `unread` counts those that could not be read by why, `unscored_share` of the items.
     """
 
@@ -82,6 +82,7 @@ class EvaluationSummary:
     baselines: Mapping[str, Metrics] = field(default_factory=dict)
     groups: Mapping[str, Metrics] = field(default_factory=dict)
     longer: Mapping[str, Estimated] = field(default_factory=dict)
+    members: Mapping[str, Estimated] = field(default_factory=dict)
     calibration: tuple[Bin, ...] = ()
     lengths: tuple[Bin, ...] = ()
     samples: tuple[Sample, ...] = ()

@@ -85,6 +85,7 @@ def in_words(summary: EvaluationSummary) -> list[str]:
         if value := summary.metrics.get(name):
             words = metric_name(name)
             found.append(f"{words[0].upper()}{words[1:]}: {_interval(value)}, {count(value['n'])} items.")
+    found += panel_words(summary)
     best = _best_baseline(summary)
     if best is not None:
         found.append(best)
@@ -93,6 +94,12 @@ def in_words(summary: EvaluationSummary) -> list[str]:
         found.append(f"With the better answer first it is right in {share(first)}, with it second in {share(second)}: "
                      f"the order decides {100 * abs(first - second):.1f} points.")
     return found
+
+
+def panel_words(summary: EvaluationSummary) -> list[str]:
+    """What the judges of a panel have by themselves; nothing where there is no panel."""
+    alone = ", ".join(f"{name} {estimated(value)}" for name, value in summary.members.items())
+    return [f"Accuracy of each member by itself: {alone}."] if alone else []
 
 
 def _interval(value: Estimated) -> str:
@@ -126,6 +133,7 @@ def short(summary: EvaluationSummary) -> str:
     money = f", {cost(spent.cost)}" if cost(spent.cost) != NONE else ""
     line = f"{summary.title}: {summary.who} on {count(summary.items)} items"
     line += f"; {asked}{tokens}{money}" if asked else ""
+    line += "".join(f"\n{words}" for words in panel_words(summary))
     if summary.unscored_share:
         line += f"\nnot scored: {share(summary.unscored_share)} of the items; the first: {summary.first_error}"
     if summary.missing:

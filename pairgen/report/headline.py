@@ -37,6 +37,8 @@ METRICS = {
     "auroc": "AUROC of confidence for being right",
     "accuracy_at_50": "accuracy of the surer half",
     "accuracy_at_80": "accuracy of the surer four fifths",
+    "unanimous": "share of judgments on which all members agree",
+    "split": "share of judgments on which no answer leads",
     "official_parser_disagreement": "share of replies that the official parser reads otherwise",
 }
 """Metric names in words; a name not in here is shown as it is."""

@@ -197,6 +197,57 @@ def test_two_evaluations_are_compared_item_by_item(cli: Cli, data: Path, tmp_pat
     assert "difference +50.0 points, 95 % interval +50.0 to +50.0; zero is not in it" in text
 
 
+def test_a_panel_is_the_plurality_of_what_is_there(
+    cli: Cli, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One that reads, one that says A, one that says B: whatever the order, two of three are right."""
+    folders = [tmp_path / name for name in ("reads", "a", "b")]
+    always_b = ("--engine", "scripted", "--set", "engine.default='[[B]]'")
+    for folder, who in zip(folders, (READS, ALWAYS_A, always_b), strict=True):
+        cli("pairs", "--path", data, *who, "--out", folder, "-q")
+    out = tmp_path / "panel"
+    said = cli("panel", *folders, "--out", out)
+    assert said.code == 0, said.err
+    assert "Accuracy of each member by itself: reads 1.000 ± 0.000, a 0.500 ± 0.000, b 0.500 ± 0.000." in said.out
+    assert [mean(out, name) for name in ("accuracy", "consistent_accuracy", "vote_accuracy", "unanimous", "split")] == [
+        1, 1, 1, 0, 0]
+    assert result(out)["spent"]["requests"] == 0
+    before = (out / "result.json").read_bytes()
+    assert pairgen(capfd, "report", out).code == 0
+    assert (out / "result.json").read_bytes() == before
+    found = json.loads(cli("--compare", folders[1], out, "--json").out)
+    assert (found["before"], found["after"], found["gained"]) == (0.5, 1.0, 12)
+
+
+def test_who_cannot_be_a_panel_is_said(cli: Cli, data: Path, tmp_path: Path) -> None:
+    """An even number, one named twice, judges of other items, one asked in one order: one line each."""
+    a, b, part, once = (tmp_path / name for name in ("a", "b", "part", "once"))
+    for folder, more in ((a, ()), (b, ()), (part, ("--limit", 5)), (once, ("--orders", "random"))):
+        cli("pairs", "--path", data, *ALWAYS_A, "--out", folder, "-q", *more)
+    says = {(a, b): "a panel has an odd number of judges", (a, b, a): f"{a}: named twice",
+            (a, b, part): "judges a and part were not asked the same: item ",
+            (a, b, once): "a panel needs `orders: both`"}
+    for folders, line in says.items():
+        said = cli("panel", *folders, "--out", tmp_path / "panel")
+        assert (said.code, line in said.line) == (2, True), said.err
+    assert not (tmp_path / "panel").exists()
+
+
+def test_a_published_panel_is_worse_than_its_best_judge(cli: Cli, real_data: Path, tmp_path: Path) -> None:
+    """LLMBar's published verdicts, kept by rescoring: ChatGPT and PaLM 2 outvote GPT-4, and that costs 14 points."""
+    folder, judges = real_data / "llmbar", ("GPT-4", "ChatGPT", "PaLM2")
+    for judge in judges:
+        said = cli("rescore", "llmbar", "--items", folder, "--verdicts", folder / "verdicts_both_orders.csv",
+                   "--where", f"evaluator={judge}", "--where", "strategy=Vanilla", "--out", tmp_path / judge)
+        assert said.code == 0, said.err
+    out = tmp_path / "panel"
+    assert cli("panel", *(tmp_path / judge for judge in judges), "--out", out).code == 0
+    alone = {name: round(value["mean"], 3) for name, value in result(out)["members"].items()}
+    assert alone == {f"{judge} Vanilla": round(mean(tmp_path / judge, "accuracy"), 3) for judge in judges}
+    found = json.loads(cli("--compare", tmp_path / "GPT-4", out, "--json").out)
+    assert (round(100 * found["diff"], 1), found["gained"], found["lost"]) == (-13.8, 6, 104)
+
+
 def test_a_report_is_written_again_from_the_sealed_rows(
     cli: Cli, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,6 +305,7 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "a reference alone": (("pairs", "--reference", "x"), "--reference and --implicit go with --policy"),
     "no such model": (("pairs", "--reward-model", "/none"), "model '/none': no such folder here"),
     "no such command": (("pairs", "--command", "/none/x"), "--command '/none/x': cannot be run"),
+    "no panel": (("panel", "/none", "/other", "/third"), "/none: no finished evaluation here"),
     "no comparison": (("--compare", "/none", "/none"), "/none: no finished evaluation here"),
 }
 

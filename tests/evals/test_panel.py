@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pairgen.errors import UsageError
 from pairgen.evals.benchmark import EvalItem, EvalReply
-from pairgen.evals.panel import panel_metrics, panel_rows
+from pairgen.evals.panel import member_accuracies, panel_metrics, panel_rows
 from pairgen.evals.slices import judge_metrics
 from pairgen.records import ORDERS, gold_label
 
@@ -54,7 +54,9 @@ def test_three_mediocre_judges_are_together_better_than_each() -> None:
         "c": judge(("A", "B"), ("A", "B"), ("B", "A")),
     })
     assert judge_metrics(rows)["accuracy"].mean == 1
-    assert [reply.text for reply in rows[0].replies if reply.mode == "sampled"] == ["a", "b", "c"] * 2
+    assert [reply.answer for reply in rows[0].replies if reply.mode == "sampled"] == ["B", "A", "A", "A", "B", "B"]
+    alone = member_accuracies(rows, ["a", "b", "c"])
+    assert [alone[name].mean for name in "abc"] == [pytest.approx(2 / 3)] * 3
 
 
 def test_a_scoring_model_can_sit_on_a_panel() -> None:

@@ -5,21 +5,18 @@ the folder. Every step of that is a failpoint.
 """
 
 import errno
-import fcntl
 import io
 import os
 import shutil
-import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, cast
-from weakref import WeakSet
 
-from pairgen.errors import Stopped, StorageError
+from pairgen.errors import StorageError
 from pairgen.failpoints import failpoint
 
 if TYPE_CHECKING:
@@ -48,7 +45,7 @@ def storage_error(path: Path, error: OSError) -> StorageError:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -79,7 +76,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write that takes the name `path` when the block ends well and vanishes otherwise."""
     temp = _temp(path)
     try:
-        with _writing(path):
+        with writing(path):
             failpoint("file.create")
             with io.BufferedWriter(cast(io.RawIOBase, _TempFile(temp)), 1 << 18) as file:
                 yield cast(BinaryIO, file)
@@ -107,7 +104,7 @@ def write_loose(path: Path, data: bytes) -> None:
     """Replace a file that is a display and no record: whole for every reader, but a power cut may undo it."""
     temp = _temp(path)
     try:
-        with _writing(path):
+        with writing(path):
             failpoint("loose.write")
             with _TempFile(temp) as file:
                 file.write(data)
@@ -135,7 +132,7 @@ def adopt(source: Path, path: Path) -> None:
 
     What had the name before is put aside, and deleted when `source` has taken it; should that fail, it is put back.
     """
-    with _writing(path):
+    with writing(path):
         for part in [*source.rglob("*"), source]:
             handle = os.open(part, os.O_RDONLY)
             try:
@@ -174,7 +171,7 @@ def put_back(path: Path) -> None:
 
 def fsync_dir(path: Path) -> None:
     """Make the names in a folder durable."""
-    with _writing(path):
+    with writing(path):
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(handle)
@@ -187,7 +184,7 @@ def make_dirs(path: Path) -> None:
     if path.is_dir():
         return
     make_dirs(path.parent)
-    with _writing(path):
+    with writing(path):
         failpoint("dir.make")
         path.mkdir(exist_ok=True)
         fsync_dir(path.parent)
@@ -195,7 +192,7 @@ def make_dirs(path: Path) -> None:
 
 def create_private(path: Path) -> None:
     """Make an empty file that only its owner may read, unless it exists."""
-    with _writing(path), suppress(FileExistsError):
+    with writing(path), suppress(FileExistsError):
         failpoint("file.create")
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         fsync_dir(path.parent)
@@ -203,7 +200,7 @@ def create_private(path: Path) -> None:
 
 def append_line(path: Path, line: bytes) -> None:
     """Add a line to a log in one write. A line torn by an earlier crash is closed first; not fsynced."""
-    with _writing(path):
+    with writing(path):
         failpoint("log.append")
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
@@ -222,88 +219,15 @@ def clear_temps(folder: Path) -> None:
 
 def remove(path: Path) -> None:
     """Delete a file or a whole folder, if it is there."""
-    with _writing(path), suppress(FileNotFoundError):
+    with writing(path), suppress(FileNotFoundError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
 
 
-_held: "WeakSet[Lock]" = WeakSet()
-
-
-def _drop_all() -> None:
-    for held in list(_held):
-        held.release()
-
-
-os.register_at_fork(after_in_child=_drop_all)
-
-
-class Lock:
-    """A held lock. It dies with the process that took it, however that dies; forked children drop it."""
-
-    def __init__(self, path: Path, handle: int) -> None:
-        self.path = path
-        self._handle: int | None = handle
-        _held.add(self)
-
-    def release(self) -> None:
-        """Let the next one in. The file stays: only the kernel's lock counts."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            os.close(handle)
-
-    def __enter__(self) -> "Lock":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        self.release()
-
-
-def lock(path: Path, patience: float = 0.3) -> Lock:
-    """Take the lock kept in the file `path`, or raise Stopped naming the process that has it.
-
-    The short patience outlasts a glance by `is_locked` and lets a new owner write its name.
-    """
-    with _writing(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            if not _try_lock(handle, fcntl.LOCK_EX, patience):
-                raise _taken(path, handle)
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
-        except BaseException:
-            os.close(handle)
-            raise
-    return Lock(path, handle)
-
-
-def is_locked(path: Path) -> bool:
-    """Whether some process holds the lock kept in the file `path`."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        return not _try_lock(handle, fcntl.LOCK_SH, 0)
-    finally:
-        os.close(handle)
-
-
-def _try_lock(handle: int, kind: int, patience: float) -> bool:
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(handle, kind | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.02)
-
-
-def _taken(path: Path, handle: int) -> Stopped:
-    pid, host, *_ = (*os.pread(handle, 200, 0).decode("utf-8", "replace").split(), "unknown", "unknown")
-    return Stopped(f"{path.parent} is in use by process {pid} on {host}: wait or end it; nothing was sent")
+def nameless(folder: Path | None = None) -> BinaryIO:
+    """A file to write and read back that no folder lists: whatever ends the process, nothing is left behind."""
+    handle, name = tempfile.mkstemp(dir=folder)
+    os.unlink(name)
+    return os.fdopen(handle, "w+b")

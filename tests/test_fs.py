@@ -3,18 +3,16 @@
 import ast
 import errno
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pairgen import fs
-from pairgen.errors import Stopped, StorageError, UsageError
+from pairgen.errors import StorageError, UsageError
 from pairgen.failpoints import arm
 
 STEPS = ("file.create", "file.write", "file.fsync", "file.rename")
@@ -24,16 +22,6 @@ STEPS = ("file.create", "file.write", "file.fsync", "file.rename")
 def _disarmed() -> Iterator[None]:
     yield
     arm(None)
-
-
-def _holder(path: Path) -> "subprocess.Popen[str]":
-    """A process that holds a lock until it is killed."""
-    code = "import sys, time; from pathlib import Path; from pairgen import fs\n" \
-           "held = fs.lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    return process
 
 
 def test_write_atomic_replaces(tmp_path: Path) -> None:
@@ -162,58 +150,6 @@ def test_advice(code: int, word: str) -> None:
     assert word in str(fs.storage_error(Path("x"), OSError(code, os.strerror(code))))
 
 
-def test_lock_names_the_owner(tmp_path: Path) -> None:
-    """The second taker learns within a second which process has the lock, and leaves with exit code 75."""
-    path = tmp_path / "lock"
-    holder = _holder(path)
-    began = time.monotonic()
-    with pytest.raises(Stopped, match=f"process {holder.pid} ") as caught:
-        fs.lock(path)
-    assert time.monotonic() - began < 1
-    assert caught.value.exit_code == 75
-    assert fs.is_locked(path)
-    holder.kill()
-    holder.wait()
-    assert not fs.is_locked(path)
-    with fs.lock(path):
-        assert path.read_text().split()[0] == str(os.getpid())
-
-
-def test_lock_file_alone_is_no_lock(tmp_path: Path) -> None:
-    """A folder copied from a running one carries the file but not the lock."""
-    holder = _holder(tmp_path / "lock")
-    shutil.copytree(tmp_path, tmp_path / "copy")
-    with fs.lock(tmp_path / "copy" / "lock"):
-        pass
-    holder.kill()
-    holder.wait()
-
-
-def test_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
-    """A child that outlives its parent does not keep others out."""
-    path = tmp_path / "lock"
-    code = (
-        "import os, sys, time; from pathlib import Path; from pairgen import fs\n"
-        "held = fs.lock(Path(sys.argv[1]))\n"
-        "if os.fork() == 0: os.close(1); time.sleep(20); os._exit(0)\n"
-        "os._exit(0)"
-    )
-    subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=10)
-    with fs.lock(path):
-        pass
-
-
-def test_is_locked_disturbs_nobody(tmp_path: Path) -> None:
-    """Looking whether a lock is held never makes a taker fail."""
-    path = tmp_path / "lock"
-    code = "import sys, pathlib; from pairgen import fs\nwhile True: fs.is_locked(pathlib.Path(sys.argv[1]))"
-    looker = subprocess.Popen([sys.executable, "-c", code, str(path)])
-    for _ in range(200):
-        fs.lock(path).release()
-    looker.kill()
-    looker.wait()
-
-
 def test_failpoint_text_is_checked() -> None:
     """A failpoint that makes no sense is refused with its form."""
     with pytest.raises(UsageError, match="name:k"):
@@ -255,6 +191,7 @@ def _writes(call: ast.Call) -> bool:
 
 NO_FS = {
     "fs.py": "it is the one",
+    "locks.py": "opens the file that a lock is on",
     "cli/terminal.py": "hands a log's descriptor to C libraries",
     "world/make_data.py": "makes the data that ships; no run calls it",
 }

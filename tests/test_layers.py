@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "pairgen"
 LAYERS = (
     {"errors", "records", "fingerprint", "registry", "resources", "failpoints", "__init__"},
     {"columns", "schema", "parsers", "checks", "engine", "prompts"},
-    {"fs", "journal", "store", "sources", "stage", "models"},
+    {"fs", "locks", "journal", "store", "sources", "stage", "models"},
     {"engines"},
     {"stages"},
     {"pipeline", "export"},

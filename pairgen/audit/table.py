@@ -3,8 +3,6 @@
 The spill file has no name: whatever ends the process, nothing is left behind.
 """
 
-import os
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -108,9 +106,7 @@ class _Spill:
     def __init__(self, like: Measured, folder: Path | None) -> None:
         self.schema = pa.schema([(name, pa.from_numpy_dtype(values.dtype)) for name, values in like.items()])
         self.sizes: list[int] = []
-        handle, name = tempfile.mkstemp(dir=folder)
-        os.unlink(name)
-        self._file = os.fdopen(handle, "w+b")
+        self._file = fs.nameless(folder)
         self._writer: pa.RecordBatchFileWriter | None = pa.ipc.new_file(self._file, self.schema)
 
     def write(self, found: Measured) -> None:

@@ -27,14 +27,14 @@ def status(
 
 def read_status(run: Path) -> dict[str, Any]:
     """The state of a run as plain JSON. Raises UsageError when the folder is no run."""
-    from pairgen import fs
     from pairgen.errors import UsageError
+    from pairgen.locks import is_locked
     from pairgen.loop.history import ITERATIONS
     from pairgen.store import sealed_steps
 
     if not (run / "journal.db").exists():
         raise UsageError(f"{run}: not a run folder (no journal.db in it)")
-    told, working = _told(run), fs.is_locked(run / "lock")
+    told, working = _told(run), is_locked(run / "lock")
     places = {name: place for place, name in enumerate(told["plan"])}
     sealed = sorted(
         (m for _, m in sealed_steps(run)),

@@ -86,7 +86,8 @@ def _sitting(job: Job, ranks: "Ranks", quiet: bool) -> "Iterator[tuple[Display, 
     """The folder locked and the terminal ours, as long as we work; one process of several does both."""
     from pairgen.cli.display import display
     from pairgen.cli.terminal import only_ours
-    from pairgen.fs import lock, make_dirs
+    from pairgen.fs import make_dirs
+    from pairgen.locks import lock
 
     make_dirs(job.out)
     with (

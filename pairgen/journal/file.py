@@ -14,6 +14,7 @@ from pathlib import Path
 from pairgen import fs
 from pairgen.errors import StorageError
 from pairgen.journal.tables import Bill, Reply, connections, damaged, insert, refused, select, spent
+from pairgen.locks import Lock, lock
 from pairgen.store.manifest import Usage
 
 GROUP = 512
@@ -32,7 +33,7 @@ class Journal:
     `failed` is set by the first commit that fails; from then on every put raises it at once.
     """
 
-    def __init__(self, path: Path, owner: fs.Lock, reader: sqlite3.Connection, writer: sqlite3.Connection):
+    def __init__(self, path: Path, owner: Lock, reader: sqlite3.Connection, writer: sqlite3.Connection):
         self.path = path
         self.failed: StorageError | None = None
         self._owner, self._reader, self._writer = owner, reader, writer
@@ -48,7 +49,7 @@ class Journal:
         Temporary files that a killed owner left beside it are cleared.
         """
         fs.make_dirs(path.parent)
-        owner = fs.lock(path.with_name(path.name + ".lock"))
+        owner = lock(path.with_name(path.name + ".lock"))
         try:
             fs.clear_temps(path.parent)
             fs.create_private(path)

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 from pairgen import fs
 from pairgen.errors import PairgenError, UsageError
 from pairgen.journal import Journal
+from pairgen.locks import lock
 from pairgen.pipeline.config import Setup
 from pairgen.pipeline.plan import Step
 from pairgen.pipeline.progress import Event, Listener, StatusFile
@@ -40,7 +41,7 @@ class Sitting:
     def __enter__(self) -> Self:
         self._check_engines()
         fs.make_dirs(self.folder)
-        self._lock = fs.lock(self.folder / "lock")
+        self._lock = lock(self.folder / "lock")
         try:
             fs.write_atomic(self.folder / CONFIG, f"# {self.command}\n{self.config}".encode())
             self._journal = Journal.open(self.folder / JOURNAL)

@@ -12,6 +12,7 @@ import pytest
 from loop_lab import Said, pairgen, run, steps, tree, write
 
 from pairgen import failpoints, fs
+from pairgen.locks import lock
 
 Cli = Callable[..., Said]
 
@@ -215,7 +216,7 @@ def test_a_journal_of_something_else(cli: Cli, damaged: Path) -> None:
 
 
 def test_a_folder_in_use(cli: Cli, finished: Path) -> None:
-    with fs.lock(finished / "run" / "lock"):
+    with lock(finished / "run" / "lock"):
         said = cli("run", finished / "small.yaml", "--run-dir", finished / "run", "-q")
     assert said.code == 75
     assert f"is in use by process {os.getpid()} " in said.line

@@ -1,5 +1,6 @@
 """Where a dataset is: which files its rows stand in, and how they are read, decided before a row is."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -69,9 +70,27 @@ def _folder(path: str, folder: Path, split: str) -> Place:
     if manifest is not None:
         return _step(path, folder, manifest)
     steps = sealed_steps(folder)
+    if not steps and (published := _published(path, folder, split)):
+        return published
     if not steps:
         raise UsageError(f"{path}: no finished step and no saved dataset; {sources.folder_hint(folder)}")
     return _step(path, *_last(path, steps))
+
+
+def _published(path: str, folder: Path, split: str) -> Place | None:
+    """Files that hubs and our exports know a split by, `data/train-00000-of-00002.parquet`, or what a filter kept.
+
+    Text in several files is no place: a row number would name several lines.
+    """
+    known = re.compile(rf"(?:{re.escape(split)}(?:-\d+-of-\d+)?|kept)\.[^/]*")
+    for inside in (folder / "data", folder):
+        found = sorted(file for file in inside.glob("*") if known.fullmatch(file.name) and file.is_file())
+        kinds = {KINDS.get(sources.kind_of(file)) for file in found}
+        kind = kinds.pop() if len(kinds) == 1 else None
+        if kind is not None and (len(found) == 1 or kind in ("parquet", "arrow")):
+            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            return Place(path, kind, tuple(found), split, note=f"{found[0].relative_to(folder)}{more}")
+    return None
 
 
 def _last(path: str, steps: list[tuple[Path, Manifest]]) -> tuple[Path, Manifest]:

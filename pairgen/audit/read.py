@@ -160,8 +160,8 @@ def open_joined(chosen: str, rejected: str, *, split: str = "train", columns: Ma
     """Two files of answers to the same prompts as one source; `columns` may name `prompt` and `completion`."""
     sides = find(chosen, split), find(rejected, split)
     parts = [columns_for(side.path, _sample(side)[0], columns or {}) for side in sides]
-    says = "{prompt} and {completion}".format(**parts[0])
-    note = f"joined on the prompt, {says} of {sides[0].path} chosen against {sides[1].path}"
+    better, worse = (f"{part['completion']} of {side.path}" for part, side in zip(parts, sides, strict=True))
+    note = f"joined on the prompt ({parts[0]['prompt']}): {better} over {worse}"
     files = tuple(file for side in sides for file in side.files)
     place = Place(f"{chosen} against {rejected}", "joined", files, split, note=note, sides=sides, columns=tuple(parts))
     return _opened(place, {}, by, chunk)
@@ -179,7 +179,8 @@ def _sample(place: Place) -> list[Raw]:
     sample = sample or list(islice((raw for raw in rows_at(place) if raw.record is not None), 1))
     if not sample:
         raw = next(rows_at(place), None)
-        why = f"; row {raw.row}: {raw.reason} {raw.detail}".rstrip() if raw else ": it is empty"
+        detail = f" ({raw.detail})" if raw and raw.detail else ""
+        why = f"; row {raw.row}: {raw.reason}{detail}" if raw else ": it is empty"
         raise UsageError(f"{place.path}: no row can be read{why}")
     return sample
 

@@ -40,6 +40,8 @@ def _votes(record: Mapping[str, Any], parts: Mapping[str, str]) -> int:
     """1 or 2 for the better answer, 0 for a tie."""
     if "annotators" in parts:
         votes = [verdict(value, name, parts) for name, value in record.items() if ANNOTATORS.match(str(name))]
+        if not votes:
+            raise Bad("missing column", f"no {parts['annotators']} nor another annotator")
         best, count = Counter(votes).most_common(1)[0]
         return best if 2 * count > len(votes) else 0
     for part, meanings in (("index", {"0": 1, "1": 2}), ("first_wins", {"1": 1, "0": 2, "true": 1, "false": 2})):

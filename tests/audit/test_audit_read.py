@@ -32,6 +32,11 @@ def jsonl(path: Path, records: list[Any]) -> Path:
     return path
 
 
+def prompts(source: Source) -> list[str]:
+    """The prompts of all pairs, in the order of the source."""
+    return [prompt for chunk in source.chunks() for prompt in chunk.prompts]
+
+
 def write_as(path: Path, records: list[dict[str, Any]]) -> Path:
     """Records in the form that the file's ending names."""
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
@@ -207,7 +212,10 @@ def test_equal_scores_and_ties_are_counted(tmp_path: Path) -> None:
     source = one(tmp_path, [{**two, **{f"annotator{i}": v for i, v in enumerate(row, 1)}} for row in votes])
     assert pairs(source) == [(2, "q", "a", "b"), (4, "q", "b", "a")]
     assert source.bad == {"tie": 2}
-    lists = [[1, 1], [2, 1], [3], ["N/A", None], [2, 2, 1, 1]]
+    source = one(tmp_path, [{**two, "annotator1": 1}, two])
+    assert pairs(source) == [(1, "q", "a", "b")]
+    assert source.bad == {"missing column": 1}, "a row that nobody judged"
+    lists: list[list[object]] = [[1, 1], [2, 1], [3], ["N/A", None], [2, 2, 1, 1]]
     scored = [[{"text": f"t{i}", "score": s} for i, s in enumerate(row)] for row in lists]
     records = [{"prompt": "q", "completions": completions} for completions in scored]
     source = one(tmp_path, records)
@@ -594,6 +602,34 @@ def test_bad_rows_are_shown_by_their_first_few(tmp_path: Path) -> None:
     assert len(pairs(source)) == 1
     assert source.bad == {"missing column": 50, "not text": 2}
     assert [bad.row for bad in source.bad_rows] == [2, 3, 4, 5, 6, 52, 53]
+
+
+def test_a_folder_of_the_hub_is_read_by_its_split(tmp_path: Path) -> None:
+    """`data/train-00000-of-00002.parquet`, as exports and hubs name it; other splits and folders are left alone."""
+    (tmp_path / "data").mkdir()
+    rows = [{**GOOD, "prompt": f"p{i}"} for i in range(5)]
+    for name, some in (("train-00000-of-00002", rows[:3]), ("train-00001-of-00002", rows[3:]), ("test", rows[:1])):
+        write_as(tmp_path / "data" / f"{name}.parquet", some)
+    source = open_source(str(tmp_path))
+    assert prompts(source) == ["p0", "p1", "p2", "p3", "p4"]
+    assert "data/train-00000-of-00002.parquet and 1 more" in source.format
+    assert prompts(open_source(str(tmp_path), split="test")) == ["p0"]
+    with pytest.raises(UsageError, match="no finished step and no saved dataset"):
+        open_source(str(tmp_path), split="validation")
+
+
+def test_a_filtered_folder_is_read_by_what_was_kept(tmp_path: Path) -> None:
+    jsonl(tmp_path / "kept.jsonl", [GOOD])
+    jsonl(tmp_path / "drops.jsonl", [{"row": 2, "reason": "same == 0"}])
+    assert prompts(open_source(str(tmp_path))) == ["p"]
+
+
+def test_text_in_several_files_is_named_by_the_user(tmp_path: Path) -> None:
+    """A row number would name a line of each."""
+    for name in ("train-00000-of-00002.jsonl", "train-00001-of-00002.jsonl"):
+        jsonl(tmp_path / name, [GOOD])
+    with pytest.raises(UsageError, match=r"name the file: .*train-00000-of-00002.jsonl"):
+        open_source(str(tmp_path))
 
 
 def test_a_saved_dataset_is_read_by_its_split(tmp_path: Path) -> None:

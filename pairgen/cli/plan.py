@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def plan(
     pipeline: PipelineName,
-    set_: Sets = [],  # noqa: B006 (typer reads the default, nobody appends to it)
+    set_: Sets = None,
     iters: Iters = None,
     run_dir: RunDir = None,
     json_: AsJson = False,
@@ -23,7 +23,7 @@ def plan(
     """Show each step's state, the answers it would ask for, their cost, and why it runs again. Asks nothing."""
     from pairgen.loop.config import experiment_tree, parse_experiment
 
-    experiment = parse_experiment(with_prices(experiment_tree(pipeline, set_, iters), prices))
+    experiment = parse_experiment(with_prices(experiment_tree(pipeline, set_ or (), iters), prices))
     show_plan(experiment, run_folder(run_dir, experiment.name), json_)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def run(
     pipeline: PipelineName,
-    set_: Sets = [],  # noqa: B006 (typer reads the default, nobody appends to it)
+    set_: Sets = None,
     iters: Iters = None,
     run_dir: RunDir = None,
     json_: AsJson = False,
@@ -42,7 +42,7 @@ def run(
     from pairgen.loop.config import experiment_tree, parse_experiment
     from pairgen.loop.session import Session
 
-    tree = with_prices(experiment_tree(pipeline, set_, iters), prices)
+    tree = with_prices(experiment_tree(pipeline, set_ or (), iters), prices)
     experiment = parse_experiment(tree)
     if dry_run:
         from pairgen.cli.plan import show_plan

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def serve_check(
     pipeline: Annotated[str | None, typer.Argument(help="Check the API engines of this pipeline.")] = None,
-    set_: Sets = [],  # noqa: B006 (typer reads the default, nobody appends to it)
+    set_: Sets = None,
     base_url: Annotated[str | None, typer.Option("--base-url", help="https://host/v1")] = None,
     model: Annotated[str | None, typer.Option("--model", help="The model to ask for.")] = None,
     api_key_env: Annotated[str | None, typer.Option("--api-key-env", help="The variable that holds the key.")] = None,
@@ -28,7 +28,7 @@ def serve_check(
     from pairgen.engines._probe import probe
 
     given = {"base_url": base_url, "model": model, "api_key_env": api_key_env}
-    configs = _engines(pipeline, set_, {k: v for k, v in given.items() if v is not None}, prices)
+    configs = _engines(pipeline, set_ or [], {k: v for k, v in given.items() if v is not None}, prices)
     for role, config in configs.items():
         found = [asdict(c) for c in asyncio.run(probe(config))] + [_price(config)]
         if json_:

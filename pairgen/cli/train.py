@@ -26,7 +26,7 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the checkpoint, log and state.")] = None,
     objective: Annotated[str | None, typer.Option("--objective", help="A loss or a sum of losses by name.")] = None,
     preset: Annotated[str | None, typer.Option("--preset", help="A published recipe: clair-paper, zephyr-dpo.")] = None,
-    set_: Annotated[list[str], typer.Option("--set", help=SET)] = [],  # noqa: B006 (typer reads it)
+    set_: Annotated[list[str] | None, typer.Option("--set", help=SET)] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A YAML file of training options.")] = None,
     reference: Annotated[str | None, typer.Option("--reference", help="Compare with this model.")] = None,
     stages: Annotated[int, typer.Option("--stages", min=1, help=STAGES)] = 1,
@@ -48,8 +48,8 @@ def train(
     from pairgen.train.settings import settings
 
     if advise:  # asked before a learning rate is chosen, and mostly before an objective is
-        objective, set_ = objective or (None if preset or config else "dpo"), ["learning_rate=1e-6", *set_]
-    chosen, parts = settings(preset, config, objective, set_), columns_of(columns)
+        objective, set_ = objective or (None if preset or config else "dpo"), ["learning_rate=1e-6", *(set_ or ())]
+    chosen, parts = settings(preset, config, objective, set_ or ()), columns_of(columns)
     if out is None and not dry_run:
         what = "the model's own answers" if advise else "the checkpoint"
         raise UsageError(f"--out: in which folder should {what} be kept? (or --dry-run)")

@@ -31,11 +31,12 @@ class Vitals:
     tokens: float | None = None
 
 
-def drift_alarms(before: Vitals, after: Vitals, limits: DriftLimits) -> list[str]:
-    """One plain sentence for each limit that `after` breaks."""
+def drift_alarms(before: Vitals, after: Vitals, limits: DriftLimits, suite: str = "") -> list[str]:
+    """One plain sentence for each limit that `after` breaks; `suite` is where the falls were measured."""
+    where = f" in {suite}" if suite else ""
     found = [
-        _fall("consistency over both orders", before, after, "consistency", limits.consistency_fall),
-        _fall("the share of judgments that can be read", before, after, "parse_rate", limits.parse_rate_fall),
+        _fall(f"consistency over both orders{where}", before, after, "consistency", limits.consistency_fall),
+        _fall(f"the share of judgments that can be read{where}", before, after, "parse_rate", limits.parse_rate_fall),
         _floor(after, limits.kept_share_floor),
         _growth(before, after, limits.length_growth),
     ]

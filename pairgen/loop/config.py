@@ -98,6 +98,7 @@ def parse_experiment(tree: Tree) -> Experiment:
         _check_engine(experiment.loop.policy, "loop.policy", experiment)
         if experiment.loop.first_judge is not None:
             _check_engine(experiment.loop.first_judge, "loop.first_judge", experiment)
+        _check_gate(experiment.loop)
     return experiment
 
 
@@ -117,6 +118,13 @@ def _parse_evals(section: Any, where: str) -> tuple[Benchmark[Any], ...]:
         parse_plugin("pairgen.evals.suites", "BENCHMARK", item, f"{where}.{index}")
         for index, item in enumerate(listed or [])
     )
+
+
+def _check_gate(loop: LoopConfig) -> None:
+    ids = [benchmark.id for benchmark in loop.evals]
+    if loop.gate is not None and loop.gate.eval not in ids:
+        raise UsageError(f"loop.gate.eval: no evaluation {loop.gate.eval!r} in loop.evals: "
+                         f"{nearest(loop.gate.eval, ids)}")
 
 
 def _check_engine(name: str, where: str, experiment: Experiment) -> None:

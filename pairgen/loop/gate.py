@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from pairgen.errors import UsageError
+from pairgen.errors import UsageError, nearest
 from pairgen.loop.config import Experiment
 from pairgen.loop.history import Record
 
@@ -26,6 +26,5 @@ def _metric(record: Record, suite: str, name: str) -> float:
     metrics = record.evals.get(suite, {})
     mean = metrics.get(name, {}).get("mean")
     if mean is None:
-        have = ", ".join(metrics or record.evals)
-        raise UsageError(f"loop.gate: evaluation {suite!r} gave no {name!r}; have: {have or 'none'}")
+        raise UsageError(f"loop.gate.metric: evaluation {suite!r} gave no {name!r}: {nearest(name, metrics)}")
     return float(mean)

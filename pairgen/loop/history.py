@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -108,9 +108,14 @@ class History:
         loop = self._experiment.loop
         if not self.records or loop is None:
             return []
-        suite, last = loop.evals[0].id if loop.evals else "", self.records[-1]
+        suite, last = _watched(loop.evals), self.records[-1]
         before = _vitals(last.iteration, last.evals.get(suite, {}), last.data)
-        return drift_alarms(before, _vitals(number, evals.get(suite, {}), data), loop.drift)
+        return drift_alarms(before, _vitals(number, evals.get(suite, {}), data), loop.drift, suite)
+
+
+def _watched(suites: Sequence[Benchmark[Any]]) -> str:
+    """The suite that is watched for drift: the first that the loop is there to raise."""
+    return next((suite.id for suite in [*(suite for suite in suites if suite.goal), *suites]), "")
 
 
 def bought(manifest: Manifest) -> int:

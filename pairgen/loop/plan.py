@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pairgen.engine import EngineConfig, Request
+from pairgen.evals.select import selected
 from pairgen.fingerprint import JSON
 from pairgen.journal import count_answered, read_spent
 from pairgen.journal.keys import conversation_key, key_in
@@ -179,7 +180,7 @@ class _Planner:
         folders = [self._steps[name].folder(self._run) for name in step.inputs]
         if isinstance(step.spec, Evaluation):
             benchmark = step.spec.benchmark.at(folders)
-            return (request for item in benchmark.items() for request in benchmark.ask(item))
+            return (request for item in selected(benchmark) for request in benchmark.ask(item))
         rows: Iterator[Any] = chain.from_iterable(map(read_rows, folders))
         return (request for row in islice(rows, limit) for request in step.spec.ask(row))
 

@@ -11,7 +11,7 @@ from pairgen.report.summary import ReferenceCurve, RunSummary, Suite
 def curves_lead(run: RunSummary) -> str:
     """What the error bars and the dashed lines are."""
     lead = "Error bars are 95 % intervals of each iteration alone."
-    if run.reference is None:
+    if run.reference is None or not {curve.suite for curve in run.reference.curves} & {s.id for s in run.suites}:
         return lead
     return f"{lead} Dashed lines are from a recorded study: {run.reference.title}"
 

@@ -25,6 +25,11 @@ def test_past_the_limit(after: Vitals, said: str) -> None:
     assert said in sentence
 
 
+def test_the_suite_that_fell_is_named() -> None:
+    (sentence,) = drift_alarms(CALM, Vitals(2, consistency=0.7), DriftLimits(), "heldout")
+    assert sentence.startswith("Iteration 2: consistency over both orders in heldout fell from 0.800")
+
+
 def test_within_the_limits_and_without_measurements_nothing_is_said() -> None:
     assert drift_alarms(CALM, Vitals(2, 0.76, 0.91, 0.25, 150), DriftLimits()) == []
     assert drift_alarms(CALM, Vitals(2), DriftLimits()) == []

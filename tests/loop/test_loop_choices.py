@@ -81,6 +81,35 @@ def test_the_gate_stops_a_loop_that_gains_nothing(tmp_path: Path) -> None:
     assert not steps(tmp_path / "run", "it2-judged")
 
 
+def test_a_suite_of_a_file_is_a_suite_of_the_loop(tmp_path: Path) -> None:
+    """Pairs of a file are planned as they are asked, reported, and stop the loop; what two suites share is asked once.
+
+    The scripted judge's first reply to a judgment is always A, so one order of each pair is right.
+    """
+    data = tmp_path / "own.jsonl"
+    data.write_text("".join(
+        json.dumps({"prompt": f"{i}: largest", "chosen": f"={i}", "rejected": "=0"}) + "\n" for i in range(1, 9)
+    ))
+    config = tree(iters=3)
+    asked = {"use": "pairs", "path": str(data), "prompt": "world/judge.md"}
+    config["loop"]["evals"] = [
+        {"id": "few", **asked, "limit": 3, "goal": False}, {"id": "own", "title": "my pairs", **asked},
+    ]
+    config["loop"]["gate"] = {"eval": "own", "metric": "accuracy", "min_gain": 0.1}
+    pipeline, folder = write(tmp_path, config), tmp_path / "run"
+    experiment = load_experiment(str(pipeline))
+    lines = {line.step: line for line in plan_lines(experiment, program(experiment), folder)}
+    assert [(lines[name].samples, lines[name].exact) for name in ("it0-few", "it0-own")] == [(6, True), (16, True)]
+    ran = run(pipeline, folder)
+    assert ran.outcome.stopped == "own accuracy gained +0.000, less than 0.1"
+    assert [ran.events[name].usage.requests for name in ("it0-few", "it1-few", "it1-own")] == [6, 6, 10]
+    found = ran.outcome.iterations[1].evals
+    assert (found["few"]["accuracy"]["n"], found["own"]["accuracy"]["n"]) == (3, 8)
+    page = (folder / "report.html").read_text()
+    assert "my pairs" in page
+    assert "The loop stopped early: own accuracy gained +0.000, less than 0.1." in page
+
+
 def test_the_gate_is_patient(tmp_path: Path) -> None:
     config = tree(iters=4)
     config["loop"]["gate"] = {"eval": "heldout", "min_gain": 0.01, "patience": 2}
@@ -91,7 +120,11 @@ def test_the_gate_is_patient(tmp_path: Path) -> None:
 def test_a_gate_on_nothing_is_a_mistake(tmp_path: Path) -> None:
     config = tree(iters=1)
     config["loop"]["gate"] = {"eval": "held-out"}
-    with pytest.raises(UsageError, match=r"evaluation 'held-out' gave no 'consistent_accuracy'"):
+    with pytest.raises(UsageError, match=r"no evaluation 'held-out' in loop.evals: did you mean 'heldout'\?"):
+        run(write(tmp_path, config), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    config["loop"]["gate"] = {"eval": "heldout", "metric": "consistent_acuracy"}
+    with pytest.raises(UsageError, match=r"gave no 'consistent_acuracy': did you mean 'consistent_accuracy'\?"):
         run(write(tmp_path, config), tmp_path / "run")
 
 

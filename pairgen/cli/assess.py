@@ -47,8 +47,20 @@ class Asked:
         }
         for edit in map(parse_set, self.sets):
             key = edit.key if edit.key.startswith(f"{ENGINE}.") else f"eval.{edit.key}"
+            section, option, *deeper = key.split(".")
+            if deeper:  # a part of an option that was not given: its other parts stay as the suite has them
+                tree[section].setdefault(option, self._usual(option) if section == "eval" else {})
             assign(tree, Edit(key, edit.value, edit.where))
         return tree
+
+    def _usual(self, option: str) -> dict[str, Any]:
+        """The parts that an option of the suite has by itself."""
+        from pairgen.engine import Frozen
+        from pairgen.registry import find
+
+        fields = find(PACKAGE, self.suite).BENCHMARK.model_fields
+        usual = fields[option].get_default(call_default_factory=True) if option in fields else None
+        return usual.model_dump() if isinstance(usual, Frozen) else {}
 
 
 def there(given: dict[str, Any]) -> dict[str, Any]:
@@ -99,6 +111,7 @@ def settle(
     from pairgen.pipeline.sitting import Sitting
 
     assessment = Assessment(benchmark, who, how.max_failed)
+    assessment.check()
     folder = out or Path("runs") / "eval" / _slug(f"{benchmark.use}-{assessment.name}")
     steps = {assessment.step.name: assessment.step}
     config = yaml.safe_dump(tree, sort_keys=False)
@@ -169,10 +182,11 @@ def _complain(summary: "EvaluationSummary", most: float, folder: Path | None) ->
         raise FailedRows(f"complete, but {unscored:.0%} of the items could not be scored (limit {most:.0%}); "
                          f"the first: {summary.first_error}. {report}")
     if unread > most:
-        from pairgen.report.evaluation_text import why_unread
+        from pairgen.report.evaluation_text import what_to_do, why_unread
 
         raise FailedRows(f"complete, but {unread:.0%} of the replies hold no verdict that can be read (limit "
-                         f"{most:.0%}; {why_unread(summary)}), and those count as wrong. {report}")
+                         f"{most:.0%}; {why_unread(summary)}), and those count as wrong; "
+                         f"{what_to_do(summary)}. {report}")
 
 
 def compare_finished(a: Path, b: Path, *, as_json: bool) -> None:
@@ -198,14 +212,13 @@ def rescore_file(
     options: dict[str, Any], verdicts: str, parser: str, where: Sequence[str], out: Path | None, how: Answering
 ) -> None:
     """Score what somebody's judge said, with no model. With `out` the rows are kept, to be compared."""
-    from pairgen.cli.options import columns_of
     from pairgen.evals.rescore import rescore
     from pairgen.fingerprint import digest
     from pairgen.loop.assess import Marking
     from pairgen.loop.assessed import About, summarise
 
     benchmark = parse_suite(options)
-    chosen = {key: value for item in where for key, value in columns_of(item).items()}
+    chosen = dict(_chosen(item) for item in where)
     rows, who = rescore(benchmark, verdicts, parser, chosen).rows, " ".join(chosen.values()) or Path(verdicts).name
     if out is None:
         summary = summarise(benchmark, rows, About(who, how.command))
@@ -215,3 +228,13 @@ def rescore_file(
     said = {"verdicts": verdicts, "parser": parser, "where": chosen}
     marking = Marking(who, {"verdicts": digest([asdict(row) for row in rows])}, lambda _: rows, stored=True)
     settle({"eval": options, "who": said}, benchmark, marking, out, how)
+
+
+def _chosen(where: str) -> tuple[str, str]:
+    """A column and the value it must have."""
+    from pairgen.errors import UsageError
+
+    column, equals, value = where.partition("=")
+    if not column or not equals:
+        raise UsageError(f"--where {where!r}: write it as COLUMN=VALUE")
+    return column, value

@@ -126,7 +126,8 @@ def render(prompt: PromptFile, where: str, **values: str | None) -> Messages:
     if lacking := sorted(name for name in prompt.vars if values.get(name) is None):
         raise UsageError(
             f"{where}: prompt {prompt.name} shows a {lacking[0]} and the item has none; "
-            f"take a prompt without {{{{{lacking[0]}}}}}" + (", or set `rubric:`" if lacking[0] == "rubric" else "")
+            f"take a prompt without {{{{{lacking[0]}}}}}"
+            + (", or set `rubric:` (--set rubric=...)" if lacking[0] == "rubric" else "")
         )
     return prompt.render(**{name: value for name, value in values.items() if value is not None})
 
@@ -213,8 +214,8 @@ def needs_part(prompt: PromptFile, way: Way) -> None:
     """Raise ValueError for a prompt whose replies cannot be read in that way."""
     rates = prompt.parser in RATINGS or "rating" in prompt.parts
     if way == "ratings" and not rates:
-        raise ValueError(f"prompt {prompt.name} reads no rating; take one that does, judges/mtbench_rating.md")
+        raise ValueError(f"prompt {prompt.name} reads no rating; one that does is --prompt judges/mtbench_rating.md")
     if way == "text" and rates:
-        raise ValueError(f"prompt {prompt.name} asks for a rating; say `verdict: ratings`")
+        raise ValueError(f"prompt {prompt.name} asks for a rating; say `verdict: ratings` (--verdict ratings)")
     if way == "text" and prompt.parser is not None and prompt.parser not in FORMATS:
         raise ValueError(f"prompt {prompt.name} has parser {prompt.parser!r}, which reads no verdict")

@@ -19,15 +19,17 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def rows(items: Sequence[AnyItem], seed: int = 0) -> dict[str, list[EvalItem]]:
-    """The rows of each baseline, by name: `always-first` (where there are slots), `longer` and `random`.
+    """The rows of each baseline, by name: `always-first` (where there are slots), `longer` (where answers have texts)
+    and `random`.
 
     `longer` is a scoring model: an answer's score is the log of its length, and equal ones share. So its
     confidence, by Bradley and Terry, is the longer answer's share of the characters.
     """
     shown = [item for item in items if not isinstance(item, RatingItem)]
+    told = items if any(any(answers_of(item)) for item in items) else ()
     found = {
         "always-first": [item.row(_always_first(item)) for item in shown],
-        "longer": [item.row((), [math.log(len(answer) + 1) for answer in answers_of(item)]) for item in items],
+        "longer": [item.row((), [math.log(len(answer) + 1) for answer in answers_of(item)]) for item in told],
         "random": [item.row(_random(item, seed)) for item in items],
     }
     return {name: rows for name, rows in found.items() if rows}

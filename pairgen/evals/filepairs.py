@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import ClassVar
 
 from pairgen.evals import compat
@@ -9,6 +10,7 @@ from pairgen.evals.benchmark import Estimate, EvalItem, EvalReply, estimate_rows
 from pairgen.evals.files import FromFile
 from pairgen.evals.items import PairItem
 from pairgen.evals.judging import PairBenchmark
+from pairgen.prompts import PromptFile
 from pairgen.records import Messages
 
 
@@ -21,8 +23,11 @@ class FilePairs(FromFile[PairItem], PairBenchmark):
         return replace(super().row(item, replies), swapped=item.swapped, ratings=item.votes)
 
     def official(self, rows: Sequence[EvalItem]) -> dict[str, Estimate]:
-        """How often the official parser reads something else in the same texts, where there are texts."""
-        return parser_disagreement(rows, self.PARSER)
+        """How often the official parser reads something else in the same texts, where there are texts.
+
+        Of replies to a prompt that asks for another format there is nothing to say: it reads nothing in them.
+        """
+        return parser_disagreement(rows, self.PARSER) if self.prompt.parser == _usual_parser(type(self)) else {}
 
 
 def labelled(
@@ -42,6 +47,16 @@ def labelled(
     )
 
 
+@cache
+def _usual_parser(suite: type[FilePairs]) -> str | None:
+    """How replies to the suite's own prompt are read."""
+    usual: PromptFile = suite.model_fields["prompt"].get_default(call_default_factory=True)
+    return usual.parser
+
+
+DISAGREEMENT = "official_parser_disagreement"
+
+
 def parser_disagreement(rows: Sequence[EvalItem], name: str) -> dict[str, Estimate]:
     """`official_parser_disagreement`: the share of texts that the official parser reads otherwise than we did.
 
@@ -55,4 +70,4 @@ def parser_disagreement(rows: Sequence[EvalItem], name: str) -> dict[str, Estima
 
     if not any(differs(row) for row in rows):
         return {}
-    return {"official_parser_disagreement": estimate_rows(rows, differs)}
+    return {DISAGREEMENT: estimate_rows(rows, differs)}

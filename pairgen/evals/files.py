@@ -87,7 +87,8 @@ class FromFile(Benchmark[I]):
                 items += self.items_of(row)
             except BadRow as bad:
                 if self.on_bad_row == "refuse":
-                    raise BadRow(f"{bad}; mend the row, or leave such rows out with on_bad_row: skip") from bad
+                    skip = "on_bad_row: skip (--on-bad-row skip)"
+                    raise BadRow(f"{bad}; mend the row, or leave such rows out with {skip}") from bad
                 skipped.append(Skipped(self.key_of(row), str(bad)))
         if not items:
             raise UsageError(f"{self._source()}: no row of it is an item of {self.use}{_first(skipped)}")
@@ -114,7 +115,7 @@ class FromFile(Benchmark[I]):
 
     def _source(self) -> str:
         if self.path is None and self.HUB is None:
-            raise UsageError(f"{self.id}: needs `path:`, the benchmark's file; none ships with pairgen")
+            raise UsageError(f"{self.id}: needs `path:` (--path), the benchmark's file; none ships with pairgen")
         return self.path or str(self.HUB)
 
     def _rows(self) -> Iterator[Row]:

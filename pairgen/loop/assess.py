@@ -14,6 +14,7 @@ from typing import Any
 
 from pairgen.engine import EngineConfig
 from pairgen.errors import UsageError
+from pairgen.evals.baselines import AnyItem, answers_of
 from pairgen.evals.benchmark import Benchmark, EvalItem
 from pairgen.evals.run import result_of
 from pairgen.evals.select import selected
@@ -76,6 +77,20 @@ class Assessment:
             return evaluation_step(self.benchmark.id, self.benchmark, engine_identity(self.who), JUDGE)
         return evaluation_step(self.benchmark.id, self.benchmark, self.who.identity, None)
 
+    def check(self) -> None:
+        """Raise UsageError, before anything is written, for items that cannot be had or not be marked."""
+        items = selected(self.benchmark)
+        if isinstance(self.who, EngineConfig):
+            self.benchmark.ask(items[0])
+            return
+        if self.who.stored:
+            return
+        if not all(isinstance(item, AnyItem) for item in items):
+            raise UsageError(f"{self.benchmark.use} asks questions, to be answered by a --model; "
+                             f"{self.who.name} marks answers that are there")
+        if bare := next((item for item in items if not any(answers_of(item))), None):
+            raise UsageError(f"{self.benchmark.id}: item {bare.id} has no answers to score; it can only be rescored")
+
     async def run(self, runner: Runner) -> Manifest:
         """Evaluate, unless that is done. The same folder goes on where it was."""
         if isinstance(self.who, EngineConfig):
@@ -95,8 +110,6 @@ def mark(runner: Runner, step: Step, benchmark: Benchmark[Any], marking: Marking
     with StepWriter(step.folder(runner.folder), step.spec.writes, runner.setup.shard_rows) as writer:
         for row in marking.rows(items):
             runner.check_stop()
-            if not marking.stored and row.error is None and not any(row.answers):
-                raise UsageError(f"{benchmark.id}: item {row.id} has no answers to score; it can only be rescored")
             writer.add(row)
             rows.append(row)
             meter.rows = meter.done = len(rows)

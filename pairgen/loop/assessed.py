@@ -16,6 +16,7 @@ from pairgen.evals.benchmark import Benchmark, Estimate, EvalItem, EvalReply
 from pairgen.evals.calibration import calibration
 from pairgen.evals.compare import Comparison, compare
 from pairgen.evals.curves import Slice, by_confidence, by_length
+from pairgen.evals.filepairs import DISAGREEMENT
 from pairgen.evals.files import FromFile
 from pairgen.evals.judging import PairBenchmark
 from pairgen.evals.panel import member_accuracies, panel_metrics
@@ -68,7 +69,8 @@ class About:
 
 def summarise(benchmark: Benchmark[Any], rows: Sequence[EvalItem], about: About) -> EvaluationSummary:
     """The evaluation as its report wants it, from its rows alone: it can be made again at any time."""
-    official, found = tuple(benchmark.official(rows)), metrics_of(benchmark, rows)
+    found = metrics_of(benchmark, rows)
+    official = tuple(name for name in benchmark.official(rows) if name != DISAGREEMENT)
     together = panel_metrics(rows) if about.members else {}
     metrics = {**{name: found[name] for name in official}, **found, **_plain(together)}
     greedy = [reply for row in rows for reply in row.replies if reply.mode == "greedy"]
@@ -83,6 +85,8 @@ def summarise(benchmark: Benchmark[Any], rows: Sequence[EvalItem], about: About)
         baselines={name: metrics_of(benchmark, some) for name, some in unread.items()},
         lengths=tuple(_bins(by_length(rows))), calibration=tuple(_bins(by_confidence(rows))),
         samples=tuple(_samples(rows)), skipped=_skipped(benchmark),
+        drawn_from=_drawn_from(benchmark, len(rows)),
+        votes=max((sum(reply.mode == "sampled" for reply in row.replies) for row in rows), default=0),
         unscored_share=len(refused) / max(1, len(rows)),
         unread_share=sum(reply.answer is None for reply in greedy) / max(1, len(greedy)),
         unread=dict(Counter(reply.status for reply in greedy if reply.answer is None)),
@@ -164,6 +168,14 @@ def _bins(slices: Sequence[Slice]) -> Iterator[Bin]:
     for some in slices:
         if some.accuracy.mean is not None:
             yield Bin(some.at, some.accuracy.mean, some.accuracy.stderr, some.accuracy.n)
+
+
+def _drawn_from(benchmark: Benchmark[Any], asked: int) -> int:
+    """How many items the suite has, or the subsets asked for, where its limit left some of them out; else 0."""
+    if benchmark.limit is None:
+        return 0
+    there = len(selected(benchmark.model_copy(update={"limit": None})))
+    return there if there > asked else 0
 
 
 def _skipped(benchmark: Benchmark[Any]) -> dict[str, int]:

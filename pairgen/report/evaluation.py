@@ -10,7 +10,16 @@ from pairgen.report.charts import Z95, Line, line_chart
 from pairgen.report.evaluation_charts import order_chart
 from pairgen.report.evaluation_samples import sample_blocks
 from pairgen.report.evaluation_summary import Bin, EvaluationSummary, Metrics
-from pairgen.report.evaluation_text import group_metrics, in_words, items_of, longer_in, why_unread
+from pairgen.report.evaluation_text import (
+    group_metrics,
+    in_words,
+    items_of,
+    longer_in,
+    part_words,
+    rows,
+    what_to_do,
+    why_unread,
+)
 from pairgen.report.headline import metric_name
 from pairgen.report.html import EMPTY, Section, bullets, figure, figures, page, paragraphs, table, verbatim
 from pairgen.report.numbers import NONE, cost, count, duration, estimated, share
@@ -56,7 +65,7 @@ def _warnings(summary: EvaluationSummary) -> Markup:
     texts = []
     if summary.unread_share > 0.05:
         texts.append(f"{share(summary.unread_share)} of the replies hold no verdict that can be read: all wrong "
-                     f"({why_unread(summary)}).")
+                     f"({why_unread(summary)}). {what_to_do(summary)}")
     if summary.unscored_share > 0:
         texts.append(f"{share(summary.unscored_share)} of the items could not be scored and are in no number; "
                      f"the first: {summary.first_error}")
@@ -64,7 +73,8 @@ def _warnings(summary: EvaluationSummary) -> Markup:
         texts.append(f"Not the whole suite: {len(summary.missing)} of its subsets are not here "
                      f"({', '.join(summary.missing)}), so numbers over all of it are left out.")
     for reason, n in summary.skipped.items():
-        texts.append(f"{count(n)} rows of the data were left out: {reason}")
+        texts.append(f"{rows(n)} of the data left out: {reason}")
+    texts += part_words(summary)
     if not texts:
         return EMPTY
     return Markup('<div class="alarm" role="note"><strong>Look at this first</strong>{}</div>').format(bullets(texts))

@@ -64,8 +64,9 @@ class EvaluationSummary:
 
     `missing` are subsets without which there is no overall number; `baselines` and `groups` hold the same
     metrics for judges that do not read, and for parts of the suite; `longer` is the accuracy of picking the
-    longer answer in each, `members` the accuracy of each judge of a panel. `unread_share` is of the greedy
-    replies, and `unread` counts those that could not be read by why, `unscored_share` of the items.
+    longer answer in each, `members` the accuracy of each judge of a panel. `drawn_from` is how many items there
+    are where only some were asked (0 where all were), `votes` the samples behind each vote. `unread_share` is of
+    the greedy replies, and `unread` counts those that could not be read by why, `unscored_share` of the items.
     """
 
     suite: str
@@ -87,6 +88,8 @@ class EvaluationSummary:
     lengths: tuple[Bin, ...] = ()
     samples: tuple[Sample, ...] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
+    drawn_from: int = 0
+    votes: int = 0
     unscored_share: float = 0.0
     unread_share: float = 0.0
     unread: Mapping[str, int] = field(default_factory=dict)

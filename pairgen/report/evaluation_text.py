@@ -10,6 +10,15 @@ from pairgen.report.headline import metric_name
 from pairgen.report.numbers import NONE, Estimated, cost, count, estimated, number, points, share
 from pairgen.report.text import one_line
 
+HELPS = {
+    "truncated": "--set sampling.max_tokens=N gives more room",
+    "elsewhere": "its first word is no letter: take a prompt that asks for the letter alone (--prompt "
+                 "judges/letter.md), begin its answer (--set opening='[['), or read its text (--verdict text)",
+    "off-scale": "--set low=N and --set high=N say what the scale is",
+}
+"""What helps against unreadable replies of a status."""
+NOWHERE: Estimated = {"mean": None, "stderr": None, "n": 0, "unscored": 0}
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -17,6 +26,8 @@ ALWAYS = ("accuracy", "consistent_accuracy", "pearson", "spearman", "exact")
 """What the table of subsets shows, where a suite has it."""
 WIDEST = 26
 """Letters of a subset's name in a terminal."""
+ESTIMATE = 13
+"""Letters of `0.845 ± 0.016`: a name above such numbers is no wider."""
 DETAILS = r"_loose$|^truncated$|^accuracy_(gold|length|when|at)_|^coverage_|^(brier|confidence|vote_ties)$"
 """Numbers that are in the report and the result file only."""
 
@@ -27,7 +38,7 @@ def metric_table(summary: EvaluationSummary) -> "Table":
 
     table = Table(box=None, pad_edge=False)
     table.add_column("", overflow="fold")
-    for name in (one_line(summary.who, WIDEST), "n", *summary.baselines):
+    for name in (one_line(summary.who, ESTIMATE), "n", *summary.baselines):
         table.add_column(name, justify="right", no_wrap=True)
     for name, value in shown(summary).items():
         others = [number(_mean(metrics, name)) for metrics in summary.baselines.values()]
@@ -70,7 +81,9 @@ def longer_in(summary: EvaluationSummary, group: str) -> list[str]:
 
 def group_metrics(summary: EvaluationSummary) -> list[str]:
     """The metrics that a table by subset shows."""
-    return [name for name in ALWAYS if name in summary.metrics] or list(summary.metrics)[:4]
+    return [name for name in ALWAYS if name in summary.metrics] or [
+        name for name in summary.metrics if all(metrics.get(name, NOWHERE)["n"] for metrics in summary.groups.values())
+    ][:4]
 
 
 def items_of(metrics: Metrics) -> str:
@@ -85,7 +98,7 @@ def in_words(summary: EvaluationSummary) -> list[str]:
         if value := summary.metrics.get(name):
             words = metric_name(name)
             found.append(f"{words[0].upper()}{words[1:]}: {_interval(value)}, {count(value['n'])} items.")
-    found += panel_words(summary)
+    found += [*vote_words(summary), *panel_words(summary)]
     best = _best_baseline(summary)
     if best is not None:
         found.append(best)
@@ -94,6 +107,26 @@ def in_words(summary: EvaluationSummary) -> list[str]:
         found.append(f"With the better answer first it is right in {share(first)}, with it second in {share(second)}: "
                      f"the order decides {100 * abs(first - second):.1f} points.")
     return found
+
+
+def part_words(summary: EvaluationSummary) -> list[str]:
+    """That only some of the items were asked; nothing where all were."""
+    if not summary.drawn_from:
+        return []
+    return [f"A draw of {count(summary.items)} of {count(summary.drawn_from)} items (limit), so no official result."]
+
+
+def vote_words(summary: EvaluationSummary) -> list[str]:
+    """What a vote is made of; nothing where there is none."""
+    if summary.votes < 2 or summary.members:
+        return []
+    n = summary.votes
+    return [f"vote_accuracy is maj@{n}: the majority of {n} samples an item, all orders together."]
+
+
+def rows(n: int) -> str:
+    """`1 row`, `6 rows`."""
+    return f"{count(n)} row{'' if n == 1 else 's'}"
 
 
 def panel_words(summary: EvaluationSummary) -> list[str]:
@@ -133,14 +166,22 @@ def short(summary: EvaluationSummary) -> str:
     money = f", {cost(spent.cost)}" if cost(spent.cost) != NONE else ""
     line = f"{summary.title}: {summary.who} on {count(summary.items)} items"
     line += f"; {asked}{tokens}{money}" if asked else ""
-    line += "".join(f"\n{words}" for words in panel_words(summary))
+    line += "".join(f"\n{words}" for words in (*part_words(summary), *vote_words(summary), *panel_words(summary)))
     if summary.unscored_share:
         line += f"\nnot scored: {share(summary.unscored_share)} of the items; the first: {summary.first_error}"
     if summary.missing:
         line += f"\nnot the whole suite: without {_some(summary.missing)}"
     if summary.skipped:
-        line += "".join(f"\nleft out: {count(n)} rows of the data; {reason}" for reason, n in summary.skipped.items())
+        line += "".join(f"\nleft out: {rows(n)} of the data; {reason}" for reason, n in summary.skipped.items())
     return line
+
+
+def what_to_do(summary: EvaluationSummary) -> str:
+    """What most of the unreadable replies look like, and what helps; "" where nothing is known."""
+    most = max(summary.unread, key=lambda status: summary.unread[status], default="")
+    replies = [reply for sample in summary.samples for reply in sample.replies if reply.status == most]
+    said = f"one says {one_line(replies[0].text, 60)!r}; " if replies and replies[0].text else ""
+    return said + HELPS.get(most, "--prompt takes the prompt that the judge was trained with") if most else ""
 
 
 def why_unread(summary: EvaluationSummary) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import signal
 import sqlite3
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import yaml
 from loop_lab import Said, launch, pairgen
 
 Cli = Callable[..., Said]
@@ -288,12 +290,21 @@ def test_a_judge_that_cannot_be_read_is_said_plainly(cli: Cli, data: Path, tmp_p
     said = cli(*vague)
     assert said.code == 3
     assert "complete, but 100% of the replies hold no verdict that can be read (limit 50%; none 24)" in said.line
+    assert "one says 'Both are nice.'; --prompt takes the prompt that the judge was trained with" in said.line
     assert (mean(out, "accuracy"), mean(out, "parse_rate")) == (0, 0)
     assert cli(*vague, "--max-failed", 1).code == 0
 
 
 BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "unknown suite": (("pears", *ALWAYS_A), "no 'pears' in suites: did you mean 'pairs'?"),
+    "nothing to mark": (("world-answers", "--baseline", "longer"), "world-answers asks questions, to be answered by"),
+    "no item for the prompt": (("pairs", *ALWAYS_A, "--prompt", "judges/sfr_reference.md"),
+                               "shows a reference and the item has none"),
+    "a column is called otherwise": (("pairs", *ALWAYS_A, "--set", "columns.prompt=question"),
+                                     "(--set columns.prompt=... names it)"),
+    "no column chosen": (("rescore", "pairs", "--items", "x", "--verdicts", "x", "--where", "judge"),
+                         "--where 'judge': write it as COLUMN=VALUE"),
+    "no letter is next": (("pairs", *ALWAYS_A, "--verdict", "logits", "--votes", "2"), "there is nothing to sample"),
     "nobody to evaluate": (("pairs",), "who is evaluated? give --model"),
     "two at once": (("pairs", "--model", "x", "--baseline", "longer"), "--baseline and --model: one is evaluated"),
     "unknown baseline": (("pairs", "--baseline", "shorter"), "--baseline 'shorter': "),
@@ -319,6 +330,7 @@ def test_what_cannot_work_is_one_line(cli: Cli, data: Path, tmp_path: Path, case
     assert said.code == 2, said.err
     assert says in said.line
     assert not (out / "result.json").exists()
+    assert case == "no such command" or not out.exists()
 
 
 ROWS: dict[str, tuple[dict[str, Any], str]] = {
@@ -338,7 +350,7 @@ def test_a_bad_row_is_named_or_left_out_and_counted(cli: Cli, tmp_path: Path, ca
     assert said.code == 2
     assert "pairs.jsonl:4" in said.line
     assert names in said.line
-    assert not out.exists() or not (out / "result.json").exists()
+    assert not out.exists()
     said = cli("pairs", "--path", data, *ALWAYS_A, "--out", out, "-q", "--on-bad-row", "skip")
     assert said.code == 0, said.err
     found = result(out)
@@ -359,6 +371,52 @@ def test_a_limit_draws_the_same_items_whatever_the_order(cli: Cli, tmp_path: Pat
             ids.append({key for (key,) in journal.execute("SELECT key FROM answers")})
         assert result(folder / "out")["items"] == 7
     assert ids[0] == ids[1]
+
+
+def test_a_draw_and_a_vote_are_said_to_be_such(cli: Cli, data: Path, tmp_path: Path) -> None:
+    """Of 12 items 7 are no result to publish; 3 votes in each of two orders are maj@6."""
+    out = tmp_path / "out"
+    said = cli("pairs", "--path", data, *ALWAYS_A, "--limit", 7, "--votes", 3, "--out", out, "-q")
+    assert "A draw of 7 of 12 items (limit), so no official result." in said.out
+    assert "vote_accuracy is maj@6: the majority of 6 samples an item, all orders together." in said.out
+    assert "A draw of 7 of 12 items" in (out / "report.html").read_text()
+    whole = cli("pairs", "--path", data, *ALWAYS_A, "--limit", 12, "--out", out, "-q")
+    assert "A draw of" not in whole.out + (out / "report.html").read_text()
+
+
+def test_the_official_parser_is_held_against_its_own_format_only(cli: Cli, data: Path, tmp_path: Path) -> None:
+    """Of a judge asked in another format it would read nothing, which says nothing of either."""
+    other = ("--engine", "scripted", "--set", "engine.default='Output (a)'", "--prompt", "judges/offsetbias.md")
+    cli("pairs", "--path", data, *other, "--out", tmp_path / "other", "-q")
+    cli("pairs", "--path", data, *ALWAYS_A, "--out", tmp_path / "own", "-q")
+    assert mean(tmp_path / "other", "parse_rate") == 1
+    assert "official_parser_disagreement" not in result(tmp_path / "other")["metrics"]
+    assert mean(tmp_path / "own", "official_parser_disagreement") == 0
+
+
+def test_votes_without_answers_say_nothing_of_lengths(cli: Cli, real_data: Path, tmp_path: Path) -> None:
+    """The label-only votes of MT-Bench have no longer answer; both turns have their line."""
+    folder = real_data / "mt_bench"
+    said = cli("rescore", "mtbench", "--items", folder / "human_votes.jsonl",
+               "--verdicts", folder / "gpt4_pair_votes.jsonl", "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    found = result(tmp_path / "out")
+    assert set(found["baselines"]) == {"always-first", "random"}
+    assert found["longer"] == {}
+    assert re.search(r"turn 1 +1,343 +0.153 ± 0.013", said.out)
+    assert re.search(r"turn 2 +1,325 +0.159 ± 0.013", said.out)
+    assert round(mean(tmp_path / "out", "mtbench_turn1_agreement"), 4) == round(886 / 1343, 4)
+
+
+def test_a_part_of_an_option_leaves_its_other_parts(cli: Cli, data: Path, tmp_path: Path) -> None:
+    """Room for long judgments does not change at which temperature votes are drawn; a mapping is made by its parts."""
+    rows = [{"question" if key == "prompt" else key: value for key, value in row.items()} for row in pairs()]
+    said = cli("pairs", "--path", jsonl(tmp_path / "other.jsonl", rows), *ALWAYS_A, "--out", tmp_path / "out", "-q",
+               "--set", "sampling.max_tokens=77", "--set", "columns.prompt=question")
+    assert said.code == 0, said.err
+    asked = yaml.safe_load(result(tmp_path / "out")["config"])["eval"]
+    assert asked["sampling"] == {"temperature": 1.0, "top_p": 1.0, "max_tokens": 77, "stop": []}
+    assert asked["columns"] == {"prompt": "question"}
 
 
 def test_every_suite_is_listed_with_what_it_is(cli: Cli) -> None:

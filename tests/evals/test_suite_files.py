@@ -95,7 +95,7 @@ def test_paths_that_are_no_benchmark(tmp_path: Path) -> None:
     for name, message in cases.items():
         with pytest.raises(UsageError, match=message):
             suite("llmbar", tmp_path / name).items()
-    with pytest.raises(UsageError, match="needs `path:`, the benchmark's file; none ships"):
+    with pytest.raises(UsageError, match=r"needs `path:` \(--path\), the benchmark's file; none ships"):
         suite("pandalm").items()
     (tmp_path / "x.json").write_text("{broken")
     with pytest.raises(UsageError, match=r"x\.json: not JSON we can read"):

@@ -73,7 +73,7 @@ def test_what_is_missing_comes_first() -> None:
     assert text.index("Look at this first") < text.index("Accuracy (mean of both orders)")
     for told in ("20.0 % of the replies hold no verdict that can be read: all wrong (none 7, text 3).",
                  "1.0 % of the items could not be scored",
-                 "2 of its subsets are not here", "3 rows of the data were left out"):
+                 "2 of its subsets are not here", "3 rows of the data left out"):
         assert told in text
 
 

@@ -31,7 +31,7 @@ class HHH(FilePairs):
         return row.key("id") if row.part is None else f"{row.part}/{row.place}"
 
     def items_of(self, row: Row) -> Sequence[PairItem]:
-        group = self.group_of(row, row.text("subset") if row.has("subset") else row.part or "")
+        group = self.group_of(row, row.text("subset") if row.has("subset") or row.part is None else row.part)
         if "targets" not in row.value:
             answers = row.text("chosen"), row.text("rejected")
             return [PairItem(self.key_of(row), group, row.text("prompt"), *answers)]

@@ -13,7 +13,7 @@ from pydantic import field_validator
 
 from pairgen.evals.benchmark import Estimate, EvalItem
 from pairgen.evals.filepairs import FilePairs, labelled
-from pairgen.evals.filerow import Row, prompt_of, turns
+from pairgen.evals.filerow import BadRow, Row, prompt_of, turns
 from pairgen.evals.items import PairItem
 from pairgen.evals.official import all_shown, both_right
 
@@ -51,7 +51,7 @@ class Pairs(FilePairs):
 
     def items_of(self, row: Row) -> Sequence[PairItem]:
         group = row.text(self._column("subset")) if row.has(self._column("subset")) else row.part or "all"
-        instruction, messages = prompt_of(row, self._column("prompt"))
+        instruction, messages = prompt_of(row, self._there(row, "prompt"))
         if "label" in self.columns or row.has("label"):
             answers = (self._answer(row, "first"), self._answer(row, "second"))
             label = (1, 2, 0)[self.labels.index(row.choice(self._column("label"), self.labels))]
@@ -72,8 +72,15 @@ class Pairs(FilePairs):
     def _column(self, name: str) -> str:
         return self.columns.get(name, name)
 
+    def _there(self, row: Row, name: str) -> str:
+        """The column of a part that every row must have. Raises BadRow saying how to name it."""
+        if (column := self._column(name)) not in row.value:
+            have = ", ".join(map(str, row.value))
+            raise BadRow(f"{row.where}: no column {column!r}; have: {have} (--set columns.{name}=... names it)")
+        return column
+
     def _answer(self, row: Row, name: str) -> str:
-        column = self._column(name)
+        column = self._there(row, name)
         return row.text(column) if isinstance(row.given(column), str) else turns(row, column)[-1].content
 
     def _optional(self, row: Row, name: str) -> str | None:

@@ -29,7 +29,7 @@ SMALL: dict[str, Any] = {
         ],
         "train_on": ["sft"],
         "train": {"learning_rate": 0.001, "lora": {"r": 8}},
-        "evals": [],
+        "evals": [{"id": "heldout", "use": "heldout", "source": "pairs"}],
         "gate": {"eval": "heldout"},
     },
 }

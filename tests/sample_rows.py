@@ -20,7 +20,7 @@ from pairgen.records import (
 
 def instruction(text: str = "List three prime numbers.", **tags: object) -> Instruction:
     messages = (Message("user", text),)
-    return Instruction(messages_id(messages), messages, "test.jsonl", **tags)  # type: ignore[arg-type]
+    return Instruction(messages_id(messages), messages, "test.jsonl", **tags)
 
 
 def candidates(text: str = "List three prime numbers.", *answers: str) -> Candidates:
@@ -53,7 +53,7 @@ def judgment(order: Order, sample: int, verdict: str | None, **changes: object) 
         "tokens": 5 + sample,
         **changes,
     }
-    return Judgment(order, sample, verdict=verdict, gold=gold_label(order), **values)  # type: ignore[arg-type]
+    return Judgment(order, sample, verdict=verdict, gold=gold_label(order), **values)
 
 
 def judged(first: str, second: str, text: str = "List three prime numbers.") -> Judged:

@@ -23,7 +23,7 @@ COMMANDS = [line.removeprefix("$ ") for block in BLOCKS for line in block.splitl
 def test_a_command_of_the_page_exists_with_its_options(command: str) -> None:
     words = shlex.split(command)
     assert words[:2] == ["pairgen", "eval"]
-    group = typer.main.get_command(app).commands["eval"]  # type: ignore[attr-defined]
+    group = typer.main.get_command(app).commands["eval"]
     verb = words[2] if words[2] in group.commands else "suite"
     context = group.commands[verb].make_context(verb, words[2 + (verb != "suite"):], resilient_parsing=False)
     if suite := context.params.get("suite"):

@@ -336,8 +336,8 @@ def test_whole_identity_counts(tmp_path: Path) -> None:
     """A folder is done only for the identity it was made of."""
     _step(tmp_path, [_row(1)])
     assert is_done(tmp_path, IDENTITY)
-    assert not is_done(tmp_path, {**IDENTITY, "seed": 2})  # type: ignore[dict-item]
-    assert not is_done(tmp_path, {**IDENTITY, "seed": 1.0})  # type: ignore[dict-item]
+    assert not is_done(tmp_path, {**IDENTITY, "seed": 2})
+    assert not is_done(tmp_path, {**IDENTITY, "seed": 1.0})
 
 
 def test_digest_prefix_collision(tmp_path: Path) -> None:

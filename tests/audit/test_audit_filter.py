@@ -51,7 +51,7 @@ def conditions() -> st.SearchStrategy[str]:
 def number(tree: ast.expr, row: dict[str, float]) -> float:
     """The value of a term, computed one row at a time with Python's floats."""
     if isinstance(tree, ast.Constant):
-        return float(tree.value)  # type: ignore[arg-type]
+        return float(tree.value)
     if isinstance(tree, ast.Name):
         return row[tree.id]
     if isinstance(tree, ast.Call):

@@ -103,7 +103,7 @@ def test_unpaired_and_chat_rows_get_one_score(cli: Cli, rm: Path, tmp_path: Path
         found = ([json.loads(line) for line in out.read_text().splitlines()] if suffix == "jsonl"
                  else pq.read_table(out).to_pylist())
         rows = list(read_rows(out))
-        whole = [r.messages if name == "chats" else r.prompt + r.completion for r in rows]  # type: ignore[union-attr]
+        whole = [r.messages if name == "chats" else r.prompt + r.completion for r in rows]
         assert [record["score"] for record in found] == pytest.approx(scores.score(whole), abs=1e-6)
         if name == "unpaired":
             assert [record["label"] for record in found] == [True, False]

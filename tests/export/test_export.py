@@ -68,7 +68,7 @@ def test_records_come_back_whole(made: Path, tmp_path: Path, to: str) -> None:
         assert (record["chosen"], record["rejected"], record["raw"]) == (row.chosen, row.rejected, row.raw)
         assert (record["rationale"], record["rounds"], record["order"]) == ("say | why", 1, None)
         assert (record["chosen_model"], record["rejected_model"]) == ("org/reviser-1", "org/policy-1")
-        assert record["chosen_sampled"]["seed"] == row.chosen_sampled.seed  # type: ignore[union-attr]
+        assert record["chosen_sampled"]["seed"] == row.chosen_sampled.seed
         assert (record["jaccard"], record["levenshtein"]) == (row.contrast.jaccard, row.contrast.levenshtein)
         assert (record["chosen_chars"], record["rejected_chars"]) == (len(row.chosen), len(row.rejected))
 

@@ -78,7 +78,7 @@ def test_the_table_the_json_and_the_page_tell_the_same(ran: Path, capfd: pytest.
     assert sorted(arms) == ["rpo", "sft", "untrained"]
     for name in ("sft", "rpo"):
         own = [
-            read_manifest(next((ran / "run").glob(f"{name}-{seed}-heldout@*"))).metrics["accuracy"]["mean"]  # type: ignore
+            read_manifest(next((ran / "run").glob(f"{name}-{seed}-heldout@*"))).metrics["accuracy"]["mean"]
             for seed in (0, 1)
         ]
         cell = arms[name]["metrics"]["heldout:accuracy"]

@@ -129,12 +129,12 @@ def test_set_is_typed_and_addresses_by_id(tmp_path: Path) -> None:
         "data.column=null",
         "stages.pairs.length_ratio=[0.5, 2]",
     )
-    assert experiment.stages[2].n == 15  # type: ignore[attr-defined]
-    assert experiment.stages[0].sampling.temperature == 0.1  # type: ignore[attr-defined]
-    assert experiment.stages[1].length_ratio == (0.5, 2.0)  # type: ignore[attr-defined]
+    assert experiment.stages[2].n == 15
+    assert experiment.stages[0].sampling.temperature == 0.1
+    assert experiment.stages[1].length_ratio == (0.5, 2.0)
     assert experiment.loop is not None
     assert experiment.loop.train.learning_rate == 1e-5
-    assert experiment.loop.stages[1].balance is False  # type: ignore[attr-defined]
+    assert experiment.loop.stages[1].balance is False
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ RULE = {
 @pytest.mark.parametrize("case", RULE)
 def test_the_rule(case: str) -> None:
     basis, fields, choice = RULE[case]
-    assert recommend(numbers(**fields), basis)[0] == choice  # type: ignore[arg-type]
+    assert recommend(numbers(**fields), basis)[0] == choice
 
 
 FOUR = {"clair": "revisions", "judge": "the winners are the model's own", "stronger": "imitate",
@@ -304,11 +304,11 @@ def test_apo_auto_by_likelihood_trains_the_likelier_winners_with_apo_zero(
     zero = 0
     for row, f in zip(filled.rows, found, strict=True):
         assert isinstance(row, Preference)
-        assert row.chosen_score == f.chosen.mean  # type: ignore[union-attr]
-        assert row.rejected_score == f.rejected.mean  # type: ignore[union-attr]
-        assert row.policy_score == f.own_mean  # type: ignore[union-attr]
+        assert row.chosen_score == f.chosen.mean
+        assert row.rejected_score == f.rejected.mean
+        assert row.policy_score == f.own_mean
         zero += row.chosen_score > row.policy_score
-    assert not any(row.chosen_score > row.policy_score for row in filled.rows[1::2])  # type: ignore[union-attr, operator]
+    assert not any(row.chosen_score > row.policy_score for row in filled.rows[1::2])
     assert 2 <= zero <= 10
     assert "by likelihood for 20 of 20 rows" in filled.said
     assert "4 own answers a prompt (80 drawn now" in filled.said
@@ -321,7 +321,7 @@ def test_rows_with_scores_stay_as_they_are(tmp_path: Path) -> None:
     """No model is opened: there is none."""
     rows = [pair(turns("a"), "x", "y", chosen_score=1.0, policy_score=0.5), demonstrations(1)[0]]
     found = with_scores(config(objective="apo-auto"), rows, tmp_path / "none", tmp_path)
-    assert found.rows[0] == replace(rows[0], rejected_score=1.0)  # type: ignore[type-var]
+    assert found.rows[0] == replace(rows[0], rejected_score=1.0)
     assert found.rows[1] == rows[1]
     assert "by the scores of the rows" in found.said
 
@@ -345,4 +345,4 @@ def test_rows_that_cannot_be_measured_are_drops_with_their_reason(policy: Path, 
     with pytest.raises(UsageError, match="draw at least 2"):
         advise(rows, policy, tmp_path, samples=1)
     with pytest.raises(UsageError, match="no preference pairs"):
-        advice(demonstrations(2), policy, tmp_path)  # type: ignore[arg-type]
+        advice(demonstrations(2), policy, tmp_path)

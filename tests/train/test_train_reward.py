@@ -245,7 +245,7 @@ def test_a_model_that_reads_another_token_is_refused(init: Path) -> None:
     policy = load(init, config())
     examples = encode(preferences(4), AutoTokenizer.from_pretrained(init), config(), 256).examples
     check_rewards(policy.model, examples)
-    policy.model.config.pad_token_id = int(examples[0].sides[0].ids[-1])  # type: ignore[union-attr]
+    policy.model.config.pad_token_id = int(examples[0].sides[0].ids[-1])
     with pytest.raises(UsageError, match="other rewards in prompt trees"):
         check_rewards(policy.model, examples)
 

@@ -108,7 +108,7 @@ def test_loss_and_gradients_are_the_formulas_wherever_it_has_them(name: str, bet
         want = [formula, *torch.autograd.grad(formula.sum(), policy)]
         x = Pairs(*(Side(p, torch.full_like(p, ref), torch.full_like(p, n)) for p, ref, n in
                     zip(policy, (ref_chosen, ref_rejected), lengths, strict=True)))
-        loss = OBJECTIVES[use].loss(with_divergence(x, divergence or "reverse-kl"), beta=beta)  # type: ignore[arg-type]
+        loss = OBJECTIVES[use].loss(with_divergence(x, divergence or "reverse-kl"), beta=beta)
         got = [loss, *torch.autograd.grad(loss.sum(), policy)]
         assert all(t.isfinite().all() for t in got)
         if name == "orpo" and max(chosen / lengths[0], rejected / lengths[1]) > -1e-6:

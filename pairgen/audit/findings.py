@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pairgen.audit.limits import Limit
+from pairgen.audit.limits import KEPT, Limit
 from pairgen.audit.stats import Interval
 from pairgen.audit.summary import Bias, DatasetAudit, Finding, Histogram, Level, Stat
 
@@ -20,12 +20,16 @@ class Weighed:
 def filtered(
     audit: DatasetAudit, level: Level, title: str, text: str, column: str, low: float, high: float | None
 ) -> Finding:
-    """A finding that advises to keep the pairs within bounds, with the share that would be left."""
+    """A finding that advises to keep the pairs within bounds, with the share that would be left; of too few, not."""
     bounds = [f"{column}>{low:g}"] + ([] if high is None else [f"{column}<{high:g}"])
     drawn = next((h for h in audit.histograms if h.name == column), None)
     kept = None if drawn is None else between(drawn, low, math.inf if high is None else high)
-    said = "" if kept is None else f" The filter keeps about {100 * kept:.0f} % of the pairs."
-    return Finding(level, title, text + said, " and ".join(bounds))
+    expression = " and ".join(bounds)
+    if kept is None:
+        return Finding(level, title, text, expression)
+    if kept < KEPT:
+        return Finding(level, title, f"{text} No filter mends that: {expression} is true of {100 * kept:.0f} %.")
+    return Finding(level, title, f"{text} The filter keeps about {100 * kept:.0f} % of the pairs.", expression)
 
 
 def between(drawn: Histogram, low: float, high: float) -> float | None:

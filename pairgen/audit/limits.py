@@ -61,6 +61,9 @@ EDITS = 0.05
 LENGTH_BAND = (0.7, 1.4)
 """Length ratios (rejected by chosen) that a length filter keeps: half an octave to each side."""
 
+KEPT = 0.10
+"""The share of the pairs that a filter must leave to be advised: one that leaves less makes another dataset."""
+
 GROUP_ROWS = 30
 """Rows that a group must have before it is compared."""
 

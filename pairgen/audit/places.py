@@ -55,6 +55,8 @@ def find(path: str, split: str = "train", revision: str | None = None) -> Place:
     folder = resolve(path)
     if folder.is_dir():
         return _folder(path, folder, split)
+    if sources.exists(folder) and not folder.is_file():  # before anything waits for a pipe to be written to
+        raise UsageError(f"{path}: is a pipe or a device, and an audit reads more than once; write it to a file first")
     file = sources.existing(path)
     kind = KINDS.get(sources.kind_of(file))
     if kind is None:

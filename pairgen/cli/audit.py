@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairgen.cli.options import AsJson, columns_of, command_line
+from pairgen.errors import PairgenError
 
 if TYPE_CHECKING:
     from pairgen.audit.contamination import Overlap
@@ -90,10 +91,13 @@ def audit(
         wanted, names = _Wanted(sources, html, rows, out), _names(sources)
         with only_ours(Path(os.devnull)) as terminal, display(terminal, names, quiet or json_) as shown:
             done = [_audited(*one, options, models, shown) for one in zip(sources, names, strict=True)]
-            written = wanted.write(done, condition)
-    found = _summary(done, time.monotonic() - began)
-    wanted.report(found)
-    _show(found, [*written, *wanted.said(quiet)], as_json=json_)
+        found = _summary(done, time.monotonic() - began)
+        try:
+            written = [*wanted.write(done, condition), *wanted.report(found, quiet)]
+        except (OSError, PairgenError):
+            _show(found, [], as_json=json_)  # a full disk takes no numbers with it
+            raise
+    _show(found, written, as_json=json_)
     _judge(gate, found)
 
 
@@ -161,19 +165,15 @@ class _Wanted:
                 said.append(f"{name}: {write_filtered(source, audited.table.columns, condition, folder)}")
         return said
 
-    def report(self, found: "Audit") -> None:
-        """The HTML file, where one was asked for."""
-        if self._html is not None:
-            from pairgen.fs import write_atomic
-            from pairgen.report.audit import audit_report
+    def report(self, found: "Audit", quiet: bool) -> list[str]:
+        """The HTML file, where one was asked for, and where it is, or how to get one."""
+        if self._html is None:
+            return [] if quiet else ["no report was written: --html audit.html writes one"]
+        from pairgen.fs import write_atomic
+        from pairgen.report.audit import audit_report
 
-            write_atomic(self._html, audit_report(found).encode("utf-8", "replace"))
-
-    def said(self, quiet: bool) -> list[str]:
-        """Where the report is, or how to get one."""
-        if self._html is not None:
-            return [f"report: {self._html}"]
-        return [] if quiet else ["no report was written: --html audit.html writes one"]
+        write_atomic(self._html, audit_report(found).encode("utf-8", "replace"))
+        return [f"report: {self._html}"]
 
 
 def _condition(text: str | None, out: Path | None, sample: int | None, options: "Options") -> "Condition | None":

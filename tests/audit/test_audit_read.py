@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -630,6 +631,12 @@ def test_text_in_several_files_is_named_by_the_user(tmp_path: Path) -> None:
         jsonl(tmp_path / name, [GOOD])
     with pytest.raises(UsageError, match=r"name the file: .*train-00000-of-00002.jsonl"):
         open_source(str(tmp_path))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.jsonl")
+    with pytest.raises(UsageError, match="is a pipe or a device"):
+        open_source(str(tmp_path / "rows.jsonl"))
 
 
 def test_a_saved_dataset_is_read_by_its_split(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pairgen.audit.filter import parse
 from pairgen.audit.limits import CLOSE, DEFECTS, FAR, LIMITS
 from pairgen.audit.run import Options
 from pairgen.audit.stats import rate
-from pairgen.audit.summary import Bias, DatasetAudit, Finding, Group, Stat
+from pairgen.audit.summary import Bias, DatasetAudit, Finding, Group, Histogram, Stat
 from pairgen.audit.verdict import ORDER, findings, together
 from pairgen.audit.write import filter_names
 
@@ -55,6 +55,14 @@ def test_length_is_said_as_the_issue_says_it() -> None:
         "models trained on this learn to be long. The filter keeps about "
     )
     assert found.filter == "len_ratio>0.7 and len_ratio<1.4"
+
+
+def test_no_filter_is_advised_that_leaves_next_to_nothing() -> None:
+    """A twentieth of these pairs are of like length: keeping them alone is no mending."""
+    ratios = Histogram("len_ratio", "Length", (0.0, 0.7, 1.4, 9.0), (15, 1, 4))
+    found = only(biases=(length(3900, 1100),), histograms=(ratios,))
+    assert found.filter is None
+    assert found.text.endswith("No filter mends that: len_ratio>0.7 and len_ratio<1.4 is true of 5 %.")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`pairgen audit` as a user types it, on small files and on published sets; docs/audit.md is executed."""
 
+import errno
 import gzip
 import json
 import re
@@ -92,6 +93,20 @@ def test_a_filter_writes_what_it_keeps(cli: Cli, pairs: Path, tmp_path: Path) ->
     both = cli(pairs, pairs, "--filter", "same == 0", "--out", tmp_path / "both", "-q")
     assert both.code == 0, both.err
     assert {path.name for path in (tmp_path / "both").iterdir()} == {"pairs-1", "pairs-2"}
+
+
+def test_numbers_are_shown_though_a_file_cannot_be_written(
+    cli: Cli, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk takes no numbers with it: the table, then one line."""
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("pairgen.fs.write_atomic", full)
+    done = cli(pairs, "--html", tmp_path / "page.html", "-q")
+    assert "61 pairs of 62 rows" in done.out
+    assert "No space left on device" in done.err
+    assert done.code == 74
 
 
 def test_a_gate_leaves_with_three_and_says_what_failed(cli: Cli, pairs: Path) -> None:

@@ -27,6 +27,8 @@ def filtered(
     expression = " and ".join(bounds)
     if kept is None:
         return Finding(level, title, text, expression)
+    if kept > 0.995:
+        return Finding(level, title, f"{text} No filter mends that: {expression} is true of all.")
     if kept < KEPT:
         return Finding(level, title, f"{text} No filter mends that: {expression} is true of {100 * kept:.0f} %.")
     return Finding(level, title, f"{text} The filter keeps about {100 * kept:.0f} % of the pairs.", expression)

@@ -16,6 +16,9 @@ from pairgen.audit.summary import NO_PREFERENCE, TABLE_1, DatasetAudit, Finding,
 
 ORDER: tuple[Level, ...] = ("bad", "warn", "note", "good")
 
+JUDGED_AS = ("judge_agrees", "judge_disagrees")
+"""The rates of a judge that names one side in both orders."""
+
 
 def findings(audit: DatasetAudit) -> tuple[Finding, ...]:
     """Every finding about a dataset, by level, then by weight. `audit.findings` is not read."""
@@ -200,14 +203,21 @@ def _languages(audit: DatasetAudit) -> Iterator[Weighed]:
 def _model(audit: DatasetAudit) -> Iterator[Weighed]:
     for advice in audit.advice:
         yield Weighed(1.0, Finding("note", "Objective", advice))
-    judged = next((r for r in audit.model_rates if r.name == "judge_prefers_chosen" and r.n), None)
-    if judged is None:
+    agrees, disagrees = (next((r for r in audit.model_rates if r.name == name), None) for name in JUDGED_AS)
+    if agrees is None or disagrees is None:
         return
-    said = f"The judge prefers the chosen answer in {percent(judged.count / judged.n)} "
-    said += f"{spread(Interval(judged.low, judged.high))} of {count(judged.n)} pairs"
-    if judged.high < 0.5:
+    if not agrees.n:
+        text = "Of no pair could its verdicts be read: it may be no judge, or its prompt too long for it."
+        yield Weighed(1.0, Finding("warn", "The judge said nothing", text))
+        return
+    said = (
+        f"Asked in both orders the judge prefers the chosen answer in {percent(agrees.count / agrees.n)} "
+        f"{spread(Interval(agrees.low, agrees.high))} of {count(agrees.n)} pairs, the rejected one in "
+        f"{percent(disagrees.count / agrees.n)} {spread(Interval(disagrees.low, disagrees.high))}"
+    )
+    if disagrees.low > agrees.high:
         yield Weighed(1.0, Finding("bad", "The judge disagrees", f"{said}: labels swapped, or a judge that is."))
-    elif judged.low > 0.5:
+    elif agrees.low > disagrees.high:
         yield Weighed(0.5, Finding("good", "The judge agrees", f"{said}."))
     else:
         yield Weighed(0.5, Finding("note", "The judge cannot tell", f"{said}: no different from a coin."))

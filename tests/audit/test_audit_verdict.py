@@ -11,7 +11,7 @@ from pairgen.audit.limits import CLOSE, DEFECTS, FAR, LIMITS
 from pairgen.audit.run import Options
 from pairgen.audit.stats import rate
 from pairgen.audit.summary import Bias, DatasetAudit, Finding, Group, Histogram, Stat
-from pairgen.audit.verdict import ORDER, findings, together
+from pairgen.audit.verdict import JUDGED_AS, ORDER, findings, together
 from pairgen.audit.write import filter_names
 
 RIVER = AUDIT.datasets[0]
@@ -63,6 +63,28 @@ def test_no_filter_is_advised_that_leaves_next_to_nothing() -> None:
     found = only(biases=(length(3900, 1100),), histograms=(ratios,))
     assert found.filter is None
     assert found.text.endswith("No filter mends that: len_ratio>0.7 and len_ratio<1.4 is true of 5 %.")
+
+
+def test_no_filter_is_advised_that_leaves_everything() -> None:
+    """Shorter wins by a letter or two: all pairs are of like length already."""
+    ratios = Histogram("len_ratio", "Length", (1.0, 1.1, 1.2), (2500, 2500))
+    assert only(biases=(length(0, 5000),), histograms=(ratios,)).filter is None
+
+
+@pytest.mark.parametrize(
+    ("agrees", "disagrees", "n", "level", "title"),
+    [
+        (300, 60, 400, "good", "The judge agrees"), (60, 300, 400, "bad", "The judge disagrees"),
+        (150, 140, 400, "note", "The judge cannot tell"), (0, 0, 0, "warn", "The judge said nothing"),
+    ],
+)
+def test_a_judge_is_taken_at_its_word_in_both_orders(
+    agrees: int, disagrees: int, n: int, level: str, title: str
+) -> None:
+    """By the rates that asking a judge leaves; what it names in one order alone counts for neither side."""
+    rates = (rate(JUDGED_AS[0], "prefers chosen", agrees, n), rate(JUDGED_AS[1], "prefers rejected", disagrees, n))
+    found = only(model_rates=rates)
+    assert (found.level, found.title) == (level, title)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,10 @@ class Gate:
             failed += [f"{found.level}: {found.title}" for found in audit.findings if found.level in worse]
         for condition in self.conditions:
             condition.check(stated, "--fail-on")
-            if condition.holds({name: np.array([value]) for name, value in stated.items()}, 1)[0]:
+            missing = [name for name in condition.names if np.isnan(stated[name])]
+            if missing:  # a judge without a verdict has passed no check
+                failed.append(f"{condition.text} ({', '.join(missing)} has no value)")
+            elif condition.holds({name: np.array([value]) for name, value in stated.items()}, 1)[0]:
                 values = ", ".join(f"{name} is {stated[name]:.4g}" for name in condition.names)
                 failed.append(f"{condition.text} ({values})")
         return failed

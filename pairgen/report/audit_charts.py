@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from pairgen.audit.summary import Bias, Histogram, Scatter
 from pairgen.report.charts import MARKS, label_of
-from pairgen.report.measures import HUNDREDFOLD, auc, plain_number
+from pairgen.report.measures import FACTORS, HUNDREDFOLD, auc, plain_number
 from pairgen.report.svg import INK, SERIES, SIZE, draw
 from pairgen.report.text import one_line
 
@@ -33,7 +33,7 @@ def overlaid(name: str, drawn: Mapping[str, Histogram], x_label: str) -> Markup:
         for who, h in zip(drawn, same, strict=True)
     }
     edges = same[0].edges
-    geometric = edges[0] > 0
+    geometric = same[0].name in FACTORS
 
     def paint(axes: "Axes") -> None:
         from matplotlib.ticker import FuncFormatter

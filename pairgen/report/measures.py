@@ -12,6 +12,8 @@ HUNDREDFOLD = frozenset({
 })
 """Shares that are shown times 100, as the paper shows Jaccard."""
 
+FACTORS = frozenset({"len_ratio"})
+"""How many times as long: binned by powers of two and drawn so."""
 FIXED = dict.fromkeys(HUNDREDFOLD, 1) | {"len_ratio": 2}
 """Decimals of measures that are read across datasets and groups."""
 

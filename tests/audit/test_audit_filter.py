@@ -6,6 +6,7 @@ import gzip
 import json
 import math
 import operator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from audit_sample import AUDIT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairgen.audit.filter import parse
 from pairgen.audit.gate import parse_gate
 from pairgen.audit.read import Source, open_joined, open_source
+from pairgen.audit.stats import rate
 from pairgen.audit.write import Written, write_filtered
 from pairgen.errors import UsageError
 
@@ -272,6 +275,13 @@ def test_the_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 # --- gates --------------------------------------------------------------------------------------------
+
+
+def test_a_number_without_a_value_passes_no_gate() -> None:
+    """No verdict could be read: a check of the judge has not been passed."""
+    nothing = replace(AUDIT.datasets[0], findings=(), model_rates=(rate("judge_agrees", "judge agrees", 0, 0),))
+    (failed,) = parse_gate(["judge_agrees < 0.5"]).failures(nothing)
+    assert failed == "judge_agrees < 0.5 (judge_agrees has no value)"
 
 
 def test_gates_are_levels_and_conditions() -> None:

@@ -108,6 +108,14 @@ def test_histograms_of_two_datasets_get_the_same_bins_and_lose_nothing_within() 
         assert found.counts == tuple(np.histogram(values, found.edges)[0].tolist())
 
 
+def test_only_ratios_are_drawn_as_factors() -> None:
+    """Lengths that all lie above nought are characters, not 2× and 4×."""
+    lengths = histogram("chosen_chars", "Chosen", np.arange(100.0, 900.0))
+    assert lengths.edges[0] > 0
+    assert "×" not in str(overlaid("x", {"a": lengths}, "Chosen, characters"))
+    assert "2×" in str(overlaid("x", {"a": histogram("len_ratio", "Ratio", np.array([0.5, 1, 2]))}, "Ratio"))
+
+
 def test_a_chart_says_its_distribution_in_words() -> None:
     drawn = Histogram("jaccard", "Jaccard", (0.0, 0.25, 0.5, 0.75, 1.0), (1, 1, 0, 2))
     said = str(overlaid("x", {"a": drawn}, "Jaccard ×100"))

@@ -41,6 +41,7 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 def main() -> None:
     """Run the command; an error a user can mend is one line and its own exit code."""
+    _fill_streams()
     try:
         app()
     except PairgenError as error:
@@ -53,6 +54,17 @@ def main() -> None:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _leave(f"{place}{error.strerror or error}; mend that, then run the same command", 74)
+
+
+def _fill_streams() -> None:
+    """A stream that was closed before us goes nowhere: no file of ours may get its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 def _leave(message: str, code: int) -> NoReturn:

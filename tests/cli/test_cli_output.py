@@ -7,6 +7,7 @@ import pty
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -204,3 +205,17 @@ def test_doctor_and_version(cli: Cli) -> None:
     findings = json.loads(cli("doctor", "--json").out)
     assert {"torch", "transformers", "vllm", "machine"} <= {f["what"] for f in findings}
     assert cli("--version").out.startswith("pairgen ")
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_a_closed_stream_is_no_traceback(closed: int, tmp_path: Path) -> None:
+    """Started with stdin, stdout or stderr closed, a command does its work and ends as ever."""
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text('{"prompt": "a", "chosen": "b c", "rejected": "b d"}\n' * 3)
+    html = tmp_path / "audit.html"
+    command = [*PAIRGEN, "audit", str(pairs), "--html", str(html)]
+    code = f"import os; os.close({closed}); os.execv({command[0]!r}, {command!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert html.is_file()

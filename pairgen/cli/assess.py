@@ -166,7 +166,7 @@ def _print(summary: "EvaluationSummary", folder: Path | None, *, as_json: bool) 
 
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(short(summary), soft_wrap=True)
-    console.print(metric_table(summary))
+    console.print(metric_table(summary, console.width))
     if len(summary.groups) > 1:
         console.print(group_table(summary))
     if folder is not None:

@@ -21,6 +21,8 @@ VERDICTS = "What was said: a file with the columns of docs/suites.md, or an eval
 SUBSET = "Only this part of the suite; may be given several times."
 VERDICT = "How a judge's verdict is read: from its text, from the odds of the letters, by rating each answer."
 SET = "One option of the suite (sampling.max_tokens=512) or of its engine (engine.concurrency=8)."
+WHERE = "COLUMN=VALUE: one judge of a file of many."
+OPTION = "One option of the suite (columns.prompt=question)."
 
 
 class WithSuites(TyperGroup):
@@ -59,10 +61,10 @@ def evaluate(
     orders: Annotated[str | None, typer.Option("--orders", help="both, or one at random.")] = None,
     votes: Annotated[int | None, typer.Option("--votes", help="Samples per order, beside the greedy one.")] = None,
     verdict: Annotated[str | None, typer.Option("--verdict", help=VERDICT)] = None,
-    subset: Annotated[list[str], typer.Option("--subset", help=SUBSET)] = [],  # noqa: B006
+    subset: Annotated[list[str] | None, typer.Option("--subset", help=SUBSET)] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="So many items, drawn by their ids.")] = None,
     bad_row: Annotated[str | None, typer.Option("--on-bad-row", help="refuse, or skip and count.")] = None,
-    set_: Annotated[list[str], typer.Option("--set", help=SET)] = [],  # noqa: B006
+    set_: Annotated[list[str] | None, typer.Option("--set", help=SET)] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder (default: runs/eval/SUITE-MODEL).")] = None,
     max_failed: Annotated[float, typer.Option("--max-failed", min=0, max=1)] = 0.5,
     budget: Budget = None,
@@ -89,7 +91,7 @@ def evaluate(
         "reward_model": reward_model, "policy": policy, "reference": reference, "implicit": implicit,
         "classifier": classifier, "command": command, "baseline": baseline,
     }
-    asked = Asked(suite, there(given), there(who), set_, _engine(engine, model, base_url, prices))
+    asked = Asked(suite, there(given), there(who), set_ or (), _engine(engine, model, base_url, prices))
     run_asked(asked, out, Answering(command_line(), budget, max_failed, quiet, json_))
 
 
@@ -113,14 +115,18 @@ def rescore(
     verdicts: Annotated[str, typer.Option("--verdicts", help=VERDICTS)],
     items: Annotated[str | None, typer.Option("--items", "--path", help="The suite's data.")] = None,
     parser: Annotated[str, typer.Option("--parser", help="strict, official, or a script's parser by name.")] = "strict",
-    where: Annotated[list[str], typer.Option("--where", help="COLUMN=VALUE: one judge of a file of many.")] = [],  # noqa: B006
-    subset: Annotated[list[str], typer.Option("--subset", help=SUBSET)] = [],  # noqa: B006
+    where: Annotated[list[str] | None, typer.Option("--where", help=WHERE)] = None,
+    subset: Annotated[list[str] | None, typer.Option("--subset", help=SUBSET)] = None,
     bad_row: Annotated[str | None, typer.Option("--on-bad-row", help="refuse, or skip and count.")] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="The prompt that the judge was asked with.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help=OPTION)] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for rows, result.json and report.html.")] = None,
     json_: AsJson = False,
 ) -> None:
     """Score verdicts that somebody stored. No model is asked."""
-    from pairgen.cli.assess import Answering, rescore_file, there
+    from pairgen.cli.assess import Answering, Asked, rescore_file, there
 
-    options = {"id": suite, "use": suite, "path": items, "subset": subset or None, "on_bad_row": bad_row}
-    rescore_file(there(options), verdicts, parser, where, out, Answering(command_line(), quiet=True, as_json=json_))
+    given = {"path": items, "subset": subset or None, "on_bad_row": bad_row, "prompt": prompt}
+    options = Asked(suite, there(given), {}, set_ or (), {}).tree["eval"]
+    how = Answering(command_line(), quiet=True, as_json=json_)
+    rescore_file(options, verdicts, parser, where or (), out, how)

@@ -117,6 +117,9 @@ class PairClassifier:
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
         config = AutoConfig.from_pretrained(self.folder)
+        named = (config.architectures or ["a model without a name"])[0]
+        if "SequenceClassification" not in named:  # its head would be made of random numbers
+            raise UsageError(f"{self.folder}: not a classifier but {named}; a causal model is a judge, --model")
         if config.num_labels != 2:
             raise UsageError(f"{self.folder}: a classifier of {config.num_labels} labels; of pairs it has two, "
                              "the first for A")

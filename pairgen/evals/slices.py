@@ -65,8 +65,8 @@ def _reply_metrics(rows: Sequence[EvalItem], mode: str) -> dict[str, Estimate]:
     found = {
         "parse_rate": _over(rows, mode, lambda reply: float(reply.answer is not None)),
         "truncated": _over(rows, mode, lambda reply: float(reply.status == "truncated")),
-        # a stored verdict without its text has no length
-        "tokens": _over(rows, mode, lambda reply: float(reply.tokens) if reply.tokens or reply.text else None),
+        # of a stored verdict nobody counted them
+        "tokens": _over(rows, mode, lambda reply: float(reply.tokens) or None),
     }
     derivation = _over(rows, mode, lambda reply: None if reply.derivation is None else float(reply.derivation))
     return found | ({"derivation": derivation} if derivation.n else {})

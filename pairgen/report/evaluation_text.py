@@ -28,20 +28,27 @@ WIDEST = 26
 """Letters of a subset's name in a terminal."""
 ESTIMATE = 13
 """Letters of `0.845 ± 0.016`: a name above such numbers is no wider."""
+DISPENSABLE = ("random", "always-first", "longer")
+"""Baselines that are left out first where the terminal is narrow; the report has all."""
 DETAILS = r"_loose$|^truncated$|^accuracy_(gold|length|when|at)_|^coverage_|^(brier|confidence|vote_ties)$"
 """Numbers that are in the report and the result file only."""
 
 
-def metric_table(summary: EvaluationSummary) -> "Table":
-    """The numbers by their own names, beside the means of the baselines."""
+def metric_table(summary: EvaluationSummary, width: int = 200) -> "Table":
+    """The numbers by their own names, beside the means of those baselines that there is room for."""
     from rich.table import Table
 
+    numbers, beside = shown(summary), list(summary.baselines)
+    taken = max(map(len, numbers), default=0) + ESTIMATE + 12
+    for name in DISPENSABLE:
+        if name in beside and taken + sum(2 + len(other) for other in beside) > width:
+            beside.remove(name)
     table = Table(box=None, pad_edge=False)
     table.add_column("", overflow="fold")
-    for name in (one_line(summary.who, ESTIMATE), "n", *summary.baselines):
+    for name in (one_line(summary.who, ESTIMATE), "n", *beside):
         table.add_column(name, justify="right", no_wrap=True)
-    for name, value in shown(summary).items():
-        others = [number(_mean(metrics, name)) for metrics in summary.baselines.values()]
+    for name, value in numbers.items():
+        others = [number(_mean(summary.baselines[who], name)) for who in beside]
         table.add_row(name, estimated(value), count(value["n"]), *others)
     return table
 

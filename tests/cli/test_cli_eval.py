@@ -199,6 +199,22 @@ def test_two_evaluations_are_compared_item_by_item(cli: Cli, data: Path, tmp_pat
     assert "difference +50.0 points, 95 % interval +50.0 to +50.0; zero is not in it" in text
 
 
+def test_texts_are_rescored_by_the_prompt_they_answer(cli: Cli, tmp_path: Path) -> None:
+    """Columns have their names and the prompt its format, as when the judge was asked; nobody counted tokens."""
+    data = jsonl(tmp_path / "p.jsonl", [{"id": "1", "question": "q", "chosen": "good", "rejected": "bad"}])
+    orders = (("chosen_first", "A"), ("rejected_first", "B"))
+    told = [{"id": "1", "order": order, "text": f"**Result:** {letter}"} for order, letter in orders]
+    args = ("rescore", "pairs", "--items", data, "--verdicts", jsonl(tmp_path / "v.jsonl", told),
+            "--set", "columns.prompt=question", "--json")
+    as_asked = cli(*args, "--prompt", "judges/sfr.md")
+    assert as_asked.code == 0, as_asked.err
+    assert json.loads(as_asked.out)["metrics"]["consistent_accuracy"]["mean"] == 1
+    otherwise = cli(*args)
+    assert otherwise.code == 3
+    found = json.loads(otherwise.out)["metrics"]
+    assert (found["accuracy"]["mean"], found["tokens"]["mean"]) == (0, None)
+
+
 def test_a_panel_is_the_plurality_of_what_is_there(
     cli: Cli, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -417,6 +433,30 @@ def test_a_part_of_an_option_leaves_its_other_parts(cli: Cli, data: Path, tmp_pa
     asked = yaml.safe_load(result(tmp_path / "out")["config"])["eval"]
     assert asked["sampling"] == {"temperature": 1.0, "top_p": 1.0, "max_tokens": 77, "stop": []}
     assert asked["columns"] == {"prompt": "question"}
+
+
+def test_a_narrow_terminal_keeps_names_whole(
+    cli: Cli, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Baselines go one by one, the longer answer last."""
+    heads = {}
+    for width in (100, 78, 65, 55):
+        monkeypatch.setenv("COLUMNS", str(width))
+        said = cli("pairs", "--path", data, *ALWAYS_A, "--out", tmp_path / "out", "-q")
+        heads[width] = next(line for line in said.out.splitlines() if "scripted  n" in line or "scripted   n" in line)
+        assert "accuracy_rejected_first" in said.out
+    beside = {width: [name for name in ("always-first", "longer", "random") if name in head]
+              for width, head in heads.items()}
+    assert beside == {100: ["always-first", "longer", "random"], 78: ["always-first", "longer"],
+                      65: ["longer"], 55: []}
+
+
+def test_a_part_of_a_suite_has_no_number_of_the_whole(cli: Cli, real_data: Path, tmp_path: Path) -> None:
+    """One bias of six: its own number, and none of EvalBiasBench."""
+    path = real_data / "evalbiasbench" / "biasbench.json"
+    said = cli("evalbias", "--path", path, "--baseline", "longer", "--subset", "length bias", "--out", tmp_path, "-q")
+    assert said.code == 0, said.err
+    assert result(tmp_path)["official"] == ["evalbias_length bias"]
 
 
 def test_every_suite_is_listed_with_what_it_is(cli: Cli) -> None:

@@ -17,6 +17,7 @@ from pairgen.evals.items import PairItem
 from pairgen.evals.pairwise import Command, PairClassifier, Shown, compare_rows
 from pairgen.prompts import parse_prompt
 from pairgen.records import Message
+from pairgen.resources import ROOT
 
 PROMPT = parse_prompt(
     "---\nvars: [instruction, answer_a, answer_b]\n---\n# user\n{{instruction}}\nA: {{answer_a}}\nB: {{answer_b}}\n",
@@ -58,6 +59,8 @@ def test_a_classifier_of_other_labels_is_refused_and_a_long_pair_is_not_cut(tmp_
     shown = Shown((Message("user", "q"),), "a" * 300, "b")
     with pytest.raises(UsageError, match="a classifier of 3 labels; of pairs it has two"):
         PairClassifier(classifier(tmp_path / "three", 3), PROMPT).compare([shown])
+    with pytest.raises(UsageError, match="not a classifier but LlamaForCausalLM; a causal model is a judge"):
+        PairClassifier(ROOT / "data" / "world" / "seed-a", PROMPT).compare([shown])
     (said,) = PairClassifier(classifier(tmp_path / "two", 2), PROMPT).compare([shown])
     assert (said.answer, said.status) == (None, "too-long")
 

@@ -32,11 +32,11 @@ class AutoJ(FilePairs):
         return [labelled(self.key_of(row), row.text("scenario"), row.text("prompt"), answers, label)]
 
     def official(self, rows: Sequence[EvalItem]) -> dict[str, Estimate]:
-        """Agreement and consistency, over all pairs."""
+        """Agreement and consistency, over all pairs; of some scenarios alone there are none."""
         pairs = all_shown(rows)
-        return super().official(rows) | {
+        return super().official(rows) | ({} if self.subset else {
             "autoj_agreement": both_right(pairs), "autoj_consistency": consistent(pairs),
-        }
+        })
 
     def said(self, row: Row) -> list[Said] | None:
         """A row of the leaderboard's prediction files: `output` is 0, 1 or 2, and the file says which order it is.

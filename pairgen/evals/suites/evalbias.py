@@ -32,12 +32,13 @@ class EvalBias(FilePairs):
         return [labelled(self.key_of(row), group, row.text("instruction"), answers, row.choice("label", (1, 2)))]
 
     def official(self, rows: Sequence[EvalItem]) -> dict[str, Estimate]:
-        """Single accuracy over both orders, pair accuracy and agreement, over all pairs; pair accuracy per bias."""
-        pairs = all_shown(rows)
-        found = super().official(rows) | {
-            "evalbias_single_accuracy": either_order(pairs), "evalbias_pair_accuracy": both_right(pairs),
-            "evalbias_pair_agreement": consistent(pairs),
-        }
+        """Single accuracy over both orders, pair accuracy and agreement, of all six biases; pair accuracy per bias."""
+        pairs, found = all_shown(rows), super().official(rows)
+        if not self.missing(rows):
+            found |= {
+                "evalbias_single_accuracy": either_order(pairs), "evalbias_pair_accuracy": both_right(pairs),
+                "evalbias_pair_agreement": consistent(pairs),
+            }
         for group in dict.fromkeys(row.group for row in rows):
             found[f"evalbias_{group}"] = both_right(all_shown([row for row in rows if row.group == group]))
         return found

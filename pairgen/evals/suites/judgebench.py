@@ -36,8 +36,8 @@ class JudgeBench(FilePairs):
         return [labelled(self.key_of(row), group, row.text("question"), answers, label)]
 
     def official(self, rows: Sequence[EvalItem]) -> dict[str, Estimate]:
-        """Over all pairs, and per source."""
-        found = super().official(rows) | {"judgebench": judgebench(all_shown(rows))}
+        """Over all pairs, unless only some sources are asked; and per source."""
+        found = super().official(rows) | ({} if self.subset else {"judgebench": judgebench(all_shown(rows))})
         for group in dict.fromkeys(row.group for row in rows):
             found[f"judgebench_{group}"] = judgebench(all_shown([row for row in rows if row.group == group]))
         return found

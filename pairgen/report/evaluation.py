@@ -65,7 +65,7 @@ def _warnings(summary: EvaluationSummary) -> Markup:
     texts = []
     if summary.unread_share > 0.05:
         texts.append(f"{share(summary.unread_share)} of the replies hold no verdict that can be read: all wrong "
-                     f"({why_unread(summary)}). {what_to_do(summary)}")
+                     f"({why_unread(summary)}). What helps: {what_to_do(summary)}.")
     if summary.unscored_share > 0:
         texts.append(f"{share(summary.unscored_share)} of the items could not be scored and are in no number; "
                      f"the first: {summary.first_error}")
@@ -84,7 +84,8 @@ def _numbers(summary: EvaluationSummary) -> Markup:
     official = [name for name in summary.metrics if name in summary.official]
     own = [name for name in summary.metrics if name not in summary.official and not name.startswith("sampled_")]
     sampled = [name for name in summary.metrics if name not in summary.official and name.startswith("sampled_")]
-    titled = {"The benchmark's own numbers": official, "How it judges": own, "Sampled judgments": sampled}
+    pool = "Verdicts of all members, as one pool" if summary.members else "Sampled judgments"
+    titled = {"The benchmark's own numbers": official, "How it judges": own, pool: sampled}
     return EMPTY.join(_table(summary, title, names) for title, names in titled.items() if names)
 
 

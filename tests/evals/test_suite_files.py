@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from pairgen.evals.benchmark import self_check
 from pairgen.evals.files import FromFile
 from pairgen.evals.select import selected
 from pairgen.registry import names
+from pairgen.report.numbers import number
 from pairgen.sources import Record
 
 
@@ -196,6 +198,20 @@ def test_the_commands_of_the_page(real_data: Path, capfd: pytest.CaptureFixture[
         told = pairgen(capfd, *words)
         assert told.code == 0, told.err
         assert figures[words[2]] in told.out
+
+
+def test_the_figures_of_the_page(real_data: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Every figure of the table of real files in docs/suites.md that needs no model, to its last digit."""
+    page = (Path(__file__).parents[2] / "docs" / "suites.md").read_text().partition("## On real files")[2]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if "| `pairgen" in line]
+    assert len(rows) == 11
+    for _, command, figures, _ in rows[:-1]:
+        words = shlex.split(command.strip("`").replace("$DATA", str(real_data)))[1:]
+        told = pairgen(capfd, *words, "--json", "--out", tmp_path / str(len(figures)))
+        assert told.code == 0, told.err
+        metrics = json.loads(told.out)["metrics"]
+        for name, figure in re.findall(r"`([^`]+)` (\d\.\d{3})", figures):
+            assert figure == number(metrics[name]["mean"]), name
 
 
 def test_the_options_of_the_page(written: Callable[..., Path]) -> None:

@@ -42,6 +42,8 @@ def _check(folders: "Sequence[Path]", suites: "Sequence[Benchmark[Any]]") -> Non
 
     if twice := next((folder for at, folder in enumerate(folders) if folder in folders[:at]), None):
         raise UsageError(f"{twice}: named twice; a judge sits on a panel once")
+    if len(folders) == 1:
+        raise UsageError("a panel of one is that judge; name three evaluations, or five")
     names = sorted({suite.use for suite in suites})
     if len(names) > 1:
         raise UsageError(f"a panel judges one suite; these are evaluations of {' and '.join(names)}")

@@ -6,6 +6,7 @@ They are shown every pair in both orders, like a judge, so that their numbers sa
 import json
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,8 @@ from pairgen.records import ORDERS, Message, Messages, Order, gold_label
 ANSWERS = ("A", "B", "tie")
 ITEMS = 256
 """Pairs compared together."""
+LINE = 1 << 20
+"""Characters of a line that a command may write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,37 +160,68 @@ class Command:
 
     @property
     def name(self) -> str:
-        return Path(shlex.split(self.line)[-1]).name
+        return Path(self._words[-1]).name
 
     @property
     def identity(self) -> JSON:
         return {"scorer": "command", "line": self.line}
 
     def compare(self, shown: Sequence[Shown]) -> list[Compared]:
-        lines = [json.dumps(_asked(one)) for one in shown]
-        try:
-            done = subprocess.run(shlex.split(self.line), input="\n".join(lines) + "\n", capture_output=True, text=True)
-        except OSError as error:
-            raise UsageError(f"--command {self.line!r}: cannot be run ({error.strerror})") from error
-        if done.returncode != 0:
-            said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise UsageError(f"--command {self.line!r}: left with code {done.returncode} ({said[:200]})")
-        found = done.stdout.splitlines()
-        if len(found) != len(lines):
-            raise UsageError(f"--command {self.line!r}: wrote {len(found)} lines for {len(lines)} pairs; "
-                             "one a pair is needed")
+        found = self._answers([json.dumps(_asked(one)) for one in shown])
+        if len(found) != len(shown):
+            more = "more than " if len(found) > len(shown) else ""
+            wrote = f"wrote {more}{min(len(found), len(shown))} lines for {len(shown)} pairs"
+            raise self._wrong(f"{wrote}; one a pair is needed")
         return [self._read(number, line) for number, line in enumerate(found, 1)]
+
+    @property
+    def _words(self) -> list[str]:
+        try:
+            found = shlex.split(self.line)
+        except ValueError as error:
+            raise self._wrong(f"cannot be read ({str(error).lower()})") from error
+        if not found:
+            raise self._wrong("is empty")
+        return found
+
+    def _answers(self, lines: Sequence[str]) -> list[str]:
+        """What it writes to these lines: at most one line more than there are, however much it would write."""
+        with tempfile.TemporaryFile("w+") as asked, tempfile.TemporaryFile("w+", errors="replace") as complaints:
+            asked.write("\n".join(lines) + "\n")
+            asked.seek(0)
+            try:
+                process = subprocess.Popen(
+                    self._words, stdin=asked, stdout=subprocess.PIPE, stderr=complaints, text=True, errors="replace"
+                )
+            except OSError as error:
+                raise self._wrong(f"cannot be run ({error.strerror})") from error
+            with process:
+                assert process.stdout is not None
+                reader = iter(lambda: process.stdout.readline(LINE) if process.stdout else "", "")
+                found = [line.rstrip("\n") for line in islice(reader, len(lines) + 1)]
+                if len(found) > len(lines):
+                    process.kill()
+                    return found
+            if process.returncode != 0:
+                complaints.seek(0)
+                said = (complaints.read(LINE).strip().splitlines() or ["it said nothing"])[-1]
+                raise self._wrong(f"left with code {process.returncode} ({said[:200]})")
+            return found
 
     def _read(self, number: int, line: str) -> Compared:
         try:
             cells = json.loads(line)
-            winner, confidence = cells.get("winner"), cells.get("confidence")
-        except (ValueError, AttributeError) as error:
-            raise UsageError(f"--command {self.line!r}: line {number} of its output is no JSON object: "
-                             f"{line[:60]!r}") from error
+            winner, confidence = cells["winner"], cells.get("confidence")
+        except KeyError as error:
+            raise self._wrong(f"line {number} of its output names no winner: {line[:60]!r}") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._wrong(f"line {number} of its output is no JSON object: {line[:60]!r}") from error
         if winner not in (*ANSWERS, None):
-            raise UsageError(f"--command {self.line!r}: line {number}: winner {winner!r:.40}; A, B, tie or null")
+            raise self._wrong(f"line {number}: winner {winner!r:.40}; A, B, tie or null")
         return Compared(winner, confidence, "ok" if winner is not None else "none")
+
+    def _wrong(self, what: str) -> UsageError:
+        return UsageError(f"--command {self.line!r}: {what}")
 
 
 def _asked(shown: Shown) -> dict[str, Any]:

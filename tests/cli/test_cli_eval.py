@@ -242,7 +242,8 @@ def test_who_cannot_be_a_panel_is_said(cli: Cli, data: Path, tmp_path: Path) -> 
     a, b, part, once = (tmp_path / name for name in ("a", "b", "part", "once"))
     for folder, more in ((a, ()), (b, ()), (part, ("--limit", 5)), (once, ("--orders", "random"))):
         cli("pairs", "--path", data, *ALWAYS_A, "--out", folder, "-q", *more)
-    says = {(a, b): "a panel has an odd number of judges", (a, b, a): f"{a}: named twice",
+    says = {(a,): "a panel of one is that judge", (a, b): "a panel has an odd number of judges",
+            (a, b, a): f"{a}: named twice",
             (a, b, part): "judges a and part were not asked the same: item ",
             (a, b, once): "a panel needs `orders: both`"}
     for folders, line in says.items():

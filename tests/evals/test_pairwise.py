@@ -68,6 +68,9 @@ def test_a_classifier_of_other_labels_is_refused_and_a_long_pair_is_not_cut(tmp_
 SCRIPTS = {
     "sys.exit('no model here')": "left with code 1 (no model here)",
     "print('{}')": "wrote 1 lines for 6 pairs",
+    "while True: print('{}')": "wrote more than 6 lines for 6 pairs",
+    "while True: print('x' * (1 << 20), end='')": "wrote more than 6 lines",
+    "[print('{}') for _ in sys.stdin]": "line 1 of its output names no winner: '{}'",
     "[print('A') for _ in sys.stdin]": "line 1 of its output is no JSON object: 'A'",
     "[print('{\"winner\": \"C\"}') for _ in sys.stdin]": "line 1: winner 'C'; A, B, tie or null",
 }
@@ -80,6 +83,11 @@ def test_a_command_that_says_something_else_is_one_error(tmp_path: Path, body: s
     with pytest.raises(UsageError, match=r"^--command ") as error:
         list(compare_rows(ITEMS, Command(f"{sys.executable} {script}")))
     assert SCRIPTS[body] in str(error.value)
+
+
+def test_a_command_that_cannot_be_split_is_one_error() -> None:
+    with pytest.raises(UsageError, match=r"--command \"'judge\": cannot be read \(no closing quotation\)"):
+        list(compare_rows(ITEMS, Command("'judge")))
 
 
 def test_nothing_said_is_nothing_read(tmp_path: Path) -> None:

@@ -164,10 +164,17 @@ class Judge(BaseHTTPRequestHandler):
         """Nothing on stderr."""
 
 
+class Host(ThreadingHTTPServer):
+    """Takes all connections at once: the default queue of five drops some on a busy machine."""
+
+    request_queue_size = 128
+    daemon_threads = True
+
+
 def test_a_judge_behind_a_server(cli: Cli, data: Path, tmp_path: Path) -> None:
     """`--base-url` is an API: 12 pairs in two orders are 24 calls, and 24 for the votes; the same again is none."""
     Judge.asked.clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)
+    server = Host(("127.0.0.1", 0), Judge)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     args = ("pairs", "--path", data, "--model", "someone/judge-8b", "--votes", 3, "--out", tmp_path / "out", "-q",
             "--base-url", f"http://127.0.0.1:{server.server_port}/v1", "--budget", 1)

@@ -57,6 +57,17 @@ def _sets(texts: Sequence[str], name: str) -> list[frozenset[Hashable]]:
     return [frozenset(found.ids) for found in _loaded(name).encode_batch(valid, add_special_tokens=False)]
 
 
+def _of_hub(name: str) -> str:
+    """The file of a tokenizer on the hub. Asked once: without a network a download tries for half a minute."""
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+
+    kept = try_to_load_from_cache(name, "tokenizer.json")
+    if isinstance(kept, str):
+        return kept
+    HfApi().model_info(name, timeout=10)
+    return str(hf_hub_download(name, "tokenizer.json"))
+
+
 @cache
 def _loaded(name: str) -> "Tokenizer":
     """A tokenizer of the hub, or of a folder or file on disk. Raises UsageError."""
@@ -70,7 +81,7 @@ def _loaded(name: str) -> "Tokenizer":
     path = Path(name)
     file = path / "tokenizer.json" if path.is_dir() else path
     try:
-        return Tokenizer.from_file(str(file)) if path.exists() else Tokenizer.from_pretrained(name)
+        return Tokenizer.from_file(str(file) if path.exists() else _of_hub(name))
     except Exception as error:  # the library raises bare Exceptions for every fault there is
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(

@@ -31,7 +31,7 @@ def length(chosen: int, rejected: int, equal: int = 0, name: str = "chars") -> B
 
 def only(**changed: object) -> Finding:
     """The one finding about a dataset in which nothing else can be found."""
-    found = findings(replace(BARE, **changed))  # type: ignore[arg-type]
+    found = findings(replace(BARE, **changed))
     assert len(found) == 1, found
     return found[0]
 

@@ -11,6 +11,7 @@ from pairgen.engine import Completion
 from pairgen.errors import UsageError
 from pairgen.evals.asking import letter_odds
 from pairgen.evals.benchmark import EvalItem, EvalReply, self_check
+from pairgen.evals.choosing import ChoiceBenchmark
 from pairgen.evals.items import PairItem
 from pairgen.evals.judging import PairBenchmark
 from pairgen.evals.run import benchmark_identity
@@ -22,6 +23,8 @@ from pairgen.records import ORDERS, Message, gold_label
 from pairgen.resources import ROOT
 
 ITEM = PairItem("x", "g", "Which digit?", "=8", "=4")
+FOUR = {"both": "rotations", "random": "random"}
+"""How a judge of four answers calls it."""
 JUDGES = sorted(str(p.relative_to(ROOT / "prompts")) for p in (ROOT / "prompts" / "judges").glob("*.md"))
 
 
@@ -43,7 +46,8 @@ def test_every_shipped_judge_checks_itself(name: str, orders: str) -> None:
     """Each prompt's own format is read right: known replies give known numbers."""
     prompt = load_prompt(name)
     if prompt.parser == "verdict-4":
-        pytest.skip("a judge of four answers")
+        self_check(ChoiceBenchmark(id="four", use="four", prompt=name, orders=FOUR[orders]))
+        return
     way = "ratings" if prompt.parser in RATINGS else "text"
     self_check(judge(prompt=name, orders=orders, verdict=way, rubric="Be right."))
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pairgen.audit.contrast import LABELS
 from pairgen.audit.stats import histogram, rate, stat
 from pairgen.audit.summary import (
     Audit,
@@ -23,18 +24,6 @@ from pairgen.audit.summary import (
 )
 from pairgen.audit.verdict import findings
 
-LABELS = {
-    "jaccard": "Jaccard of tokens",
-    "levenshtein": "Levenshtein, characters",
-    "lev_norm": "Levenshtein, normalised",
-    "prefix_share": "Common prefix",
-    "suffix_share": "Common suffix",
-    "word_diff": "Words that differ",
-    "len_ratio": "Length, rejected by chosen",
-    "len_diff": "Length, chosen minus rejected",
-    "chosen_chars": "Chosen, characters",
-    "rejected_chars": "Rejected, characters",
-}
 STYLE = {"chars": "Characters", "list_items": "List items", "bold": "Bold words", "politeness": "Polite words"}
 FLAGS = {
     "same": "chosen = rejected",

@@ -183,3 +183,11 @@ def test_votes_without_answers_cannot_be_judged(real_data: Path) -> None:
     assert sum(len(item.votes) for item in items) == 2668
     with pytest.raises(UsageError, match="no answers to judge; give lmsys/mt_bench_human_judgments, or rescore"):
         benchmark.ask(items[0])
+
+
+@pytest.mark.parametrize(("value", "said"), [(True, "true"), (3, "3"), (None, "null")])
+def test_an_answer_that_is_no_text_is_named_as_it_stands(written: Callable[..., Path], value: Any, said: str) -> None:
+    """The row, the column and what stood there."""
+    path = written({"id": "1", "prompt": "q", "chosen": value, "rejected": "b"})
+    with pytest.raises(UsageError, match=rf"rows\.jsonl:1: chosen is {said}, not text"):
+        suite("pairs", path).items()

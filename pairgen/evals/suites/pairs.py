@@ -81,7 +81,7 @@ class Pairs(FilePairs):
 
     def _answer(self, row: Row, name: str) -> str:
         column = self._there(row, name)
-        return row.text(column) if isinstance(row.given(column), str) else turns(row, column)[-1].content
+        return turns(row, column)[-1].content if isinstance(row.given(column), list | dict) else row.text(column)
 
     def _optional(self, row: Row, name: str) -> str | None:
         return row.text(self._column(name)) if row.has(self._column(name)) else None
